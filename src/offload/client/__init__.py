@@ -1,0 +1,1 @@
+"""Calls an offload server from Python."""

@@ -1,0 +1,1 @@
+"""Decides: pure and synchronous, no I/O, no clock."""

@@ -1,0 +1,286 @@
+"""Every error offload raises: a code, a message with the values in it, and the fields that help."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+
+class OffloadError(Exception):
+    """The top of the tree. `code` names the error for programs and never changes its meaning."""
+
+    code: ClassVar[str] = "OffloadError"
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """What a program may want to read besides the message; JSON values."""
+        return {}
+
+
+
+
+class Reject(OffloadError):
+    """Raise it in a job to say that the input is bad: the task FAILS as `rejected` and is not tried again."""
+
+    code = "Rejected"
+
+
+class RetryLater(OffloadError):
+    """Raise it in a job to be tried again after `seconds`, if attempts are left."""
+
+    code = "RetryLater"
+
+    def __init__(self, seconds: float, why: str = "") -> None:
+        super().__init__(why or f"the job asked to be tried again in {seconds:g} s")
+        self.seconds = seconds
+
+
+class Canceled(OffloadError):
+    """Raised inside a job, by its Context, when the task was canceled or ran out of time."""
+
+    code = "Canceled"
+
+
+
+
+class WrongJob(OffloadError):
+    """A job is declared in a way that cannot work; `problems` says where and what would work."""
+
+    code = "WrongJob"
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+class CannotLoadJobs(OffloadError):
+    """The file or module with the jobs could not be imported, or holds none."""
+
+    code = "CannotLoadJobs"
+
+
+class WrongSetting(OffloadError):
+    code = "WrongSetting"
+
+
+
+
+class JobDoesNotExist(OffloadError):
+    code = "JobDoesNotExist"
+
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        hint = f"; this server has {', '.join(known)}" if known else ""
+        super().__init__(f"there is no job {name!r}{hint}")
+        self.name = name
+
+
+class WrongJobDefinitionValue(OffloadError):
+    """The body of a creation does not describe a task."""
+
+    code = "WrongJobDefinitionValue"
+
+    def __init__(self, message: str, errors: Sequence[Mapping[str, Any]] = (), index: int | None = None) -> None:
+        super().__init__(message)
+        self.errors = list(errors)
+        self.index = index
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        found: dict[str, Any] = {"errors": self.errors} if self.errors else {}
+        return found if self.index is None else {**found, "index": self.index}
+
+
+class WrongInput(OffloadError):
+    """The input does not fit the job's schema: each mistake with its place and reason."""
+
+    code = "WrongInput"
+
+    def __init__(self, job: str, errors: Sequence[Mapping[str, Any]], index: int | None = None) -> None:
+        first = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['message']}" for e in errors[:3])
+        super().__init__(f"wrong input for job {job!r}: {first}" + ("; …" if len(errors) > 3 else ""))
+        self.errors = list(errors)
+        self.index = index
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return {"errors": self.errors} if self.index is None else {"errors": self.errors, "index": self.index}
+
+
+class WrongValue(OffloadError):
+    """An option, header or query parameter has a value that means nothing."""
+
+    code = "WrongValue"
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return {"errors": [{"loc": [self.name], "message": str(self)}]}
+
+
+class NotAvailable(OffloadError):
+    """The request asks for something this server does not do."""
+
+    code = "NotAvailable"
+
+
+class WrongTaskIdFormat(OffloadError):
+    code = "WrongTaskIdFormat"
+
+    def __init__(self, given: str) -> None:
+        super().__init__(f"{given[:80]!r} is not a task id; an id is a UUID such as 8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34")
+
+
+class TaskDoesNotExist(OffloadError):
+    code = "TaskDoesNotExist"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"there is no task {task_id}")
+
+
+class FileDoesNotExist(OffloadError):
+    code = "FileDoesNotExist"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no file {name!r}")
+
+
+class QueueDoesNotExist(OffloadError):
+    code = "QueueDoesNotExist"
+
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        super().__init__(f"there is no queue {name!r}; this server has {', '.join(known) or 'none'}")
+
+
+class TaskAlreadyExists(OffloadError):
+    code = "TaskAlreadyExists"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"task {task_id} already exists with other content")
+
+
+class IdempotencyKeyReused(OffloadError):
+    code = "IdempotencyKeyReused"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Idempotency-Key {key!r} was already used for another request; use a new key for a new request")
+
+
+class TaskConflict(OffloadError):
+    """The task is in a state in which this cannot be done."""
+
+    code = "TaskConflict"
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self._fields = fields
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return self._fields
+
+
+class TaskIsFinal(TaskConflict):
+    code = "TaskIsFinal"
+
+
+class TaskIsNotFinal(TaskConflict):
+    code = "TaskIsNotFinal"
+
+
+class TaskIsDeleted(TaskConflict):
+    code = "TaskIsDeleted"
+
+
+class TaskIsCanceled(TaskConflict):
+    code = "TaskIsCanceled"
+
+
+class TaskFailed(TaskConflict):
+    code = "TaskFailed"
+
+
+class ResultExpired(TaskConflict):
+    code = "ResultExpired"
+
+
+class BodyTooLarge(OffloadError):
+    code = "BodyTooLarge"
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"{what} is larger than the limit of {limit:,} bytes")
+        self.limit = limit
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return {"limit": self.limit}
+
+
+class FrameTooLarge(OffloadError):
+    """A message between a worker and the server is beyond what the protocol carries."""
+
+    code = "FrameTooLarge"
+
+
+
+
+class TryAgain(OffloadError):
+    """Nothing is wrong with the request; the server cannot take it now."""
+
+    def __init__(self, message: str, retry_seconds: int | None = None, limit: int | None = None) -> None:
+        later = f"; try again in {retry_seconds} s" if retry_seconds is not None else ""
+        super().__init__(message + later)
+        self.retry_seconds = retry_seconds
+        self.limit = limit
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        found = {"retry_after": self.retry_seconds, "limit": self.limit}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class QueueFull(TryAgain):
+    code = "QueueFull"
+
+
+class DiskFull(TryAgain):
+    code = "DiskFull"
+
+
+class StoreUnavailable(TryAgain):
+    code = "StoreUnavailable"
+
+
+class Stopping(TryAgain):
+    code = "Stopping"
+
+
+
+
+class StoreInUse(OffloadError):
+    """Another process owns the SQLite file."""
+
+    code = "StoreInUse"
+
+
+class StoreTooNew(OffloadError):
+    """The file was written by a newer offload than this one."""
+
+    code = "StoreTooNew"
+
+
+class StoreDamaged(OffloadError):
+    code = "StoreDamaged"
+
+
+
+
+class TransitionRefused(OffloadError):
+    """The table has no such transition; the engine turns it into what the caller should hear."""
+
+    code = "TransitionRefused"
+
+    def __init__(self, task_id: str, status: str, event: str) -> None:
+        super().__init__(f"task {task_id} is {status}: {event} is not possible")
+        self.status = status
+        self.event = event

@@ -1,0 +1,1 @@
+"""Does: asynchronous, sees only core and ports."""

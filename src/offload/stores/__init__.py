@@ -1,0 +1,1 @@
+"""Keeps: where tasks are recorded."""

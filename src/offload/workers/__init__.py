@@ -1,0 +1,1 @@
+"""Runs user code in processes of its own."""
