@@ -1,0 +1,55 @@
+# One target for each thing people do here. Each sets up what it needs in .venv, so that a bare machine with Python and make will do.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo serve quick test check format bench docs clean
+
+help:
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: .venv/.gallery ## run real photographs and data through a real server; results land in demo-output/
+	@$(BIN)/python examples/demo.py
+
+serve: .venv/.gallery ## serve the gallery on http://127.0.0.1:8000 until Ctrl-C
+	@$(BIN)/offload serve examples/gallery.py --port 8000
+
+quick: .venv/.dev ## the fast tests: unit, conformance, http; under a minute
+	@$(BIN)/python -m pytest -q -n 2 $(wildcard tests/unit tests/conformance tests/http)
+
+test: check ## everything: the checks, then all tests
+	@$(BIN)/python -m pytest -q -n 2 --ignore=tests/tidy
+
+check: .venv/.dev ## format, lint, types, and the rules of the house
+	@$(BIN)/ruff format --check --quiet . || { echo "make check: badly formatted; 'make format' puts it right"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/tidy
+
+format: .venv/.dev ## put layout and import order right
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .venv/.bench ## measure on this machine; prints a table and writes it to bench/results/
+	@$(BIN)/python -m bench
+
+docs: .venv/.docs ## build the documentation as pages that work offline, in site/
+	@$(BIN)/python docs/generate.py
+	@$(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
+clean: ## remove everything that make made
+	rm -rf .venv .cache .offload .hypothesis .ruff_cache demo-output site dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+		|| { echo "offload needs Python 3.11 to 3.14, and $(PYTHON) is not; try: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+
+# .venv/.dev is there when the extra "dev" is installed in the versions of constraints.txt, and so on
+.venv/.%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up .venv for $* …"
+	@$(PIP) install --constraint constraints.txt --editable '.[$*]'
+	@touch $@
