@@ -1,0 +1,290 @@
+"""The engine's front door: what a client may do with tasks, made durable and announced."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from offload.core.catalog import Catalog
+from offload.core.errors import (
+    ResultExpired,
+    TaskDoesNotExist,
+    TaskIsCanceled,
+    TaskIsDeleted,
+    TaskIsFinal,
+    TaskIsNotFinal,
+    TryAgain,
+)
+from offload.core.task import Record, Scope, Seconds, Status, Task, TaskEvent
+from offload.core.transitions import Change, Event, Facts, decide
+from offload.engine.dispatcher import Dispatcher
+from offload.engine.gate import Gate, Place
+from offload.engine.orders import Order, new_task
+from offload.engine.parts import Parts, count_left
+from offload.engine.stats import Stats
+from offload.engine.upkeep import FollowingClock, Janitor, Reaper
+from offload.engine.views import View, Views
+from offload.ports import Added, Blobs, Clock, FileStore, Filter
+
+class Health(Record):
+    ready: bool
+    checks: dict[str, str]
+
+
+CROSSINGS_MAX = 20
+"""How often a change is decided anew because the task moved meanwhile; a task has fewer transitions in a moment."""
+
+
+class Engine:
+    """Seven verbs over the store, and the agents that make things happen. One per node."""
+
+    def __init__(self, parts: Parts, gate: Gate, clock: FollowingClock) -> None:
+        self.parts = parts
+        self.gate = gate
+        self.stopping = asyncio.Event()
+        self._paused: set[str] = set()
+        self.views = Views(parts, self._paused)
+        self._reaper = Reaper(parts)
+        self._janitor = Janitor(parts, clock)
+        self._dispatcher = Dispatcher(parts, self._paused, self._reaper.due_later)
+        self._reaper.serve(self._dispatcher)
+        self._loops: list[asyncio.Task[None]] = []
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.parts.catalog
+
+    @property
+    def blobs(self) -> Blobs:
+        return self.parts.blobs
+
+    @property
+    def files(self) -> FileStore:
+        return self.parts.files
+
+    @property
+    def clock(self) -> Clock:
+        return self.parts.clock
+
+    @property
+    def stats(self) -> Stats:
+        return self.parts.stats
+
+    async def start(self) -> None:
+        self._paused.update(await self.parts.queues.paused())
+        self.parts.traffic.sync(await self.parts.store.depths())
+        await self._dispatcher.start()
+        spawn = asyncio.get_running_loop().create_task
+        self._loops = [spawn(self._reaper.run()), spawn(self._janitor.run()), spawn(self.gate.run())]
+
+    def begin_stop(self) -> None:
+        """Say that this node is going: not ready any more, long polls are answered at once."""
+        self.stopping.set()
+
+    async def stop(self, grace_seconds: Seconds) -> None:
+        """Let attempts run until the grace ends and give back the rest. Submits are refused from here on."""
+        self.begin_stop()
+        await self._dispatcher.stop(grace_seconds)
+        self.gate.close()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    def admit(self, job: str, *, tasks: int = 1, body_bytes: int = 0) -> Place:
+        """Reserve places in the job's queue, before a body is read. Raise JobDoesNotExist, QueueFull, DiskFull, Stopping."""
+        queue = self.parts.catalog.find(job).queue
+        try:
+            return self.gate.admit(queue, tasks=tasks, body_bytes=body_bytes)
+        except TryAgain as error:
+            self.parts.stats.refused[queue, error.code] += 1
+            raise
+
+    async def create(self, order: Order, place: Place) -> Added:
+        """Make one task; durable when this returns. Raise TaskAlreadyExists, IdempotencyKeyReused, WrongValue."""
+        return (await self.create_all([order], [place]))[0]
+
+    async def create_all(self, orders: Sequence[Order], places: Sequence[Place]) -> list[Added]:
+        """Make all or none."""
+        parts = self.parts
+        now = parts.clock.now()
+        added = await parts.store.add([new_task(order, parts.catalog.find(order.job), now) for order in orders])
+        for one in added:
+            if one.fresh:
+                parts.stats.submitted[one.task.job] += 1
+                if one.task.status is Status.QUEUED:
+                    self._came(one.task)
+        for place in places:
+            place.settle()
+        return added
+
+    async def get(self, scope: Scope, task_id: str) -> Task:
+        task = await self.parts.store.get(scope, task_id)
+        if task is None:
+            raise TaskDoesNotExist(task_id)
+        return task
+
+    async def find(self, scope: Scope, wanted: Filter) -> list[Task]:
+        return await self.parts.store.find(scope, wanted)
+
+    async def events(self, scope: Scope, task_id: str, *, after: int = 0, limit: int = 1000) -> list[TaskEvent]:
+        return await self.parts.store.events(scope, task_id, after=after, limit=limit)
+
+    async def wait(self, scope: Scope, task_id: str, seconds: Seconds) -> Task:
+        """Return the task when it is final, when the time is over, or when this node stops: whatever comes first."""
+        with self.parts.hub.watch(task_id) as watcher:
+            task = await self.get(scope, task_id)
+            clock = self.parts.clock
+            until = clock.monotonic() + seconds
+            stopping = asyncio.ensure_future(self.stopping.wait())
+            try:
+                while not task.final and not self.stopping.is_set() and (left := until - clock.monotonic()) > 0:
+                    changed = asyncio.ensure_future(watcher.next(left))
+                    await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    task = await _taken(changed) or task
+            finally:
+                stopping.cancel()
+        return task
+
+    async def run(self, scope: Scope, task_id: str) -> tuple[Task, bool]:
+        """Queue a CREATED task; one that was run before stays as it is. Raise TaskIsDeleted, TaskIsCanceled, QueueFull."""
+        for _ in range(CROSSINGS_MAX):
+            task = await self.get(scope, task_id)
+            if task.status is Status.DELETED:
+                raise TaskIsDeleted(f"task {task_id} was deleted and cannot be run")
+            if task.status is Status.CANCELED:
+                raise TaskIsCanceled(f"task {task_id} was canceled; POST …/retry runs it after all")
+            if task.status is not Status.CREATED:
+                return task, False
+            with self._place_for(task):
+                change = decide(task, Event.RUN, Facts(now=self.parts.clock.now()))
+                if await self._write(change):
+                    self._came(change.after)
+                    return change.after, True
+        raise self._crossed(task_id)
+
+    async def cancel(self, scope: Scope, task_id: str) -> Task:
+        """Cancel; a RUNNING task is told and comes back RUNNING with its flag set. Raise TaskIsFinal, TaskIsDeleted."""
+        for _ in range(CROSSINGS_MAX):
+            task = await self.get(scope, task_id)
+            if task.status is Status.DELETED:
+                raise TaskIsDeleted(f"task {task_id} was deleted")
+            if task.status is Status.CANCELED or (task.status is Status.RUNNING and task.cancel_requested):
+                return task
+            if task.final:
+                raise TaskIsFinal(f"task {task_id} is {task.status} already; it cannot be canceled", status_now=task.status)
+            running = task.status is Status.RUNNING
+            change = decide(task, Event.ASK_CANCEL if running else Event.CANCEL, self._facts())
+            if await self._write(change):
+                if running:
+                    self._dispatcher.cancel(change.after)
+                else:
+                    count_left(self.parts, change)
+                return change.after
+        raise self._crossed(task_id)
+
+    async def revive(self, scope: Scope, task_id: str) -> Task:
+        """Give a FAILED or CANCELED task one more attempt. Raise TaskIsNotFinal, TaskIsFinal, TaskIsDeleted, QueueFull."""
+        for _ in range(CROSSINGS_MAX):
+            task = await self.get(scope, task_id)
+            _refuse_revival(task)
+            with self._place_for(task):
+                change = decide(task, Event.REVIVE, self._facts())
+                if await self._write(change):
+                    self._came(change.after)
+                    return change.after
+        raise self._crossed(task_id)
+
+    async def delete(self, scope: Scope, task_id: str) -> Task:
+        """Drop input, result, logs and files and leave a tombstone; what is not final is canceled and stopped first."""
+        for _ in range(CROSSINGS_MAX):
+            task = await self.get(scope, task_id)
+            if task.status is Status.DELETED:
+                return task
+            if task.status is Status.RUNNING:
+                await self._stop_attempt(scope, task)
+                continue
+            changes = [decide(task, Event.CANCEL, self._facts())] if task.status is Status.QUEUED else []
+            last = changes[-1].after if changes else task
+            changes.append(decide(last, Event.DELETE, self._facts()))
+            if (await self.parts.store.apply(changes))[-1]:
+                for change in changes[:-1]:
+                    count_left(self.parts, change)
+                self.parts.hub.publish(task_id)
+                await self.parts.blobs.delete(f"t/{task_id}")
+                return changes[-1].after
+        raise self._crossed(task_id)
+
+    async def set_paused(self, queue: str, paused: bool) -> None:
+        """Stop or start claiming from a queue; accepting goes on. Raise QueueDoesNotExist."""
+        self.views.known_queue(queue)
+        await self.parts.queues.set_paused(queue, paused)
+        if paused:
+            self._paused.add(queue)
+        else:
+            self._paused.discard(queue)
+            self._dispatcher.look_everywhere()
+
+    async def view(self, task: Task) -> View:
+        return await self.views.of(task)
+
+    def health(self) -> Health:
+        """Tell whether this node can accept and work, and what each part says."""
+        alive = sum(1 for _ in self.parts.workers.workers())
+        checks = {
+            "node": "stopping" if self.stopping.is_set() else "ok",
+            "disk": "full" if self.gate.disk_is_full else "ok",
+            "workers": "ok" if alive else "none running",
+            "store": self._reaper.trouble or "ok",
+        }
+        return Health(ready=all(said == "ok" for said in checks.values()), checks=checks)
+
+    def _came(self, task: Task) -> None:
+        self.parts.traffic.came(task)
+        self._dispatcher.hint(task)
+        if task.deadline_at is not None:
+            self._reaper.due_later(task.deadline_at)
+        self.parts.hub.publish(task.id)
+
+    async def _write(self, change: Change) -> bool:
+        (written,) = await self.parts.store.apply([change])
+        if written:
+            self.parts.hub.publish(change.after.id)
+        return written
+
+    async def _stop_attempt(self, scope: Scope, task: Task) -> None:
+        with contextlib.suppress(TaskIsFinal):
+            await self.cancel(scope, task.id)
+        seconds = self.parts.timing.stop_seconds
+        if not (await self.wait(scope, task.id, seconds)).final:
+            raise TryAgain(f"task {task.id} is being stopped; delete it again later", retry_seconds=int(seconds))
+
+    def _place_for(self, task: Task) -> Place:
+        if task.queue in self.parts.catalog.queues:
+            return self.gate.admit(task.queue, tasks=1, body_bytes=task.input_bytes)
+        return self.gate.free_place()
+
+    def _facts(self) -> Facts:
+        return Facts(now=self.parts.clock.now(), keep_seconds=self.parts.timing.payload_seconds)
+
+    def _crossed(self, task_id: str) -> TryAgain:
+        return TryAgain(f"task {task_id} keeps changing; ask again", retry_seconds=1)
+
+
+def _refuse_revival(task: Task) -> None:
+    if task.status is Status.DELETED:
+        raise TaskIsDeleted(f"task {task.id} was deleted")
+    if task.status is Status.DONE:
+        raise TaskIsFinal(f"task {task.id} is DONE; create a new task to do the work again", status_now=task.status)
+    if not task.final:
+        raise TaskIsNotFinal(f"task {task.id} is {task.status}: only FAILED and CANCELED tasks can be retried")
+    if task.payload_dropped:
+        raise ResultExpired(f"the input of task {task.id} was dropped when its retention ended; submit it anew")
+
+
+async def _taken(changed: "asyncio.Future[Task | None]") -> Task | None:
+    """Return what a watcher got, None when it got nothing in time."""
+    if not changed.done():
+        changed.cancel()
+        return None
+    with contextlib.suppress(TimeoutError):
+        return changed.result()
+    return None

@@ -1,0 +1,191 @@
+"""Records what attempts report, in order and all together: notes first, then ends; it gives up on none of them."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from offload.core.errors import DiskFull, FileDoesNotExist, StoreUnavailable
+from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded, Unrun
+from offload.core.retry import Retry
+from offload.core.task import ALL, FileRef, Reason, Record, Status, Task, TaskError, TaskEvent
+from offload.core.transitions import Change, Event, Facts, after_failure, decide
+from offload.engine.parts import Parts
+from offload.ports import Note
+
+log = logging.getLogger("offload.ledger")
+
+BATCH_MAX = 500
+PAUSE_SECONDS_MAX = 2.0
+"""The longest wait before a write that the store could not take is tried again."""
+
+
+class Ending(Record):
+    task: Task
+    outcome: Outcome
+    last_words: tuple[TaskEvent, ...] = ()
+    result_file: FileRef | None = None
+
+
+Recorded = Callable[[Change | None, Task], None]
+
+
+class Ledger:
+    """One writer for a node's attempts. While the store cannot write, reports wait here and the leases go on."""
+
+    def __init__(self, parts: Parts, recorded: Recorded) -> None:
+        self._parts = parts
+        self._recorded = recorded
+        self._notes: deque[Note] = deque()
+        self._ends: deque[Ending] = deque()
+        self._storing: set[asyncio.Task[None]] = set()
+        self._writing: asyncio.Task[None] | None = None
+
+    def note(self, note: Note) -> None:
+        self._notes.append(note)
+        self._write_soon()
+
+    def end(self, ending: Ending) -> None:
+        outcome = ending.outcome
+        if isinstance(outcome, Succeeded) and outcome.file is not None:
+            storing = asyncio.get_running_loop().create_task(self._store_file(ending, outcome.file))
+            self._storing.add(storing)
+            storing.add_done_callback(self._storing.discard)
+        else:
+            self._ends.append(ending)
+            self._write_soon()
+
+    async def settled(self) -> None:
+        """Return when everything reported so far is recorded."""
+        while self._storing or self._writing is not None:
+            writing = [self._writing] if self._writing is not None else []
+            await asyncio.wait([*self._storing, *writing])
+        await asyncio.sleep(0)
+
+    def _write_soon(self) -> None:
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all())
+
+    async def _write_all(self) -> None:
+        try:
+            while self._notes or self._ends:
+                await self._write_notes()
+                await self._write_ends()
+        except Exception:
+            log.exception("the ledger failed; going on with the next reports")
+        finally:
+            self._writing = None
+            if self._notes or self._ends:
+                self._write_soon()
+
+    async def _write_notes(self) -> None:
+        notes = [self._notes.popleft() for _ in range(min(len(self._notes), BATCH_MAX))]
+        if not notes:
+            return
+        try:
+            await self._parts.store.note(notes)
+        except (DiskFull, StoreUnavailable) as error:
+            self._parts.stats.store_retries += 1
+            log.warning("progress of %d attempts was not kept: %s", len(notes), error)
+            return
+        for task_id in {note.task.id for note in notes}:
+            self._parts.hub.publish(task_id)
+
+    async def _write_ends(self) -> None:
+        endings = [self._ends.popleft() for _ in range(min(len(self._ends), BATCH_MAX))]
+        if not endings:
+            return
+        changes = [finished_change(self._parts, ending) for ending in endings]
+        written = await self._apply(changes)
+        for ending, change, is_written in zip(endings, changes, written, strict=True):
+            if is_written:
+                self._recorded(change, ending.task)
+            else:
+                await self._again_or_drop(ending)
+
+    async def _again_or_drop(self, ending: Ending) -> None:
+        """The task was changed by someone else: a flag does not matter, another holder or end does."""
+        for _ in range(5):
+            task = await self._parts.store.get(ALL, ending.task.id)
+            if task is None or not _same_attempt(task, ending.task):
+                break
+            change = finished_change(self._parts, msgspec.structs.replace(ending, task=task))
+            if (await self._apply([change]))[0]:
+                self._recorded(change, ending.task)
+                return
+        if ending.result_file is not None:
+            await self._parts.blobs.delete(ending.result_file.blob)
+        self._recorded(None, ending.task)
+
+    async def _apply(self, changes: list[Change]) -> list[bool]:
+        pause_seconds = 0.05
+        while True:
+            try:
+                return await self._parts.store.apply(changes)
+            except (DiskFull, StoreUnavailable) as error:
+                self._parts.stats.store_retries += 1
+                log.warning("cannot record %d ended attempts, holding them: %s", len(changes), error)
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+
+    async def _store_file(self, ending: Ending, file: LocalFile) -> None:
+        """Make a result's file durable before the row that names it."""
+        blob = f"t/{ending.task.id}/out/{ending.task.attempt}"
+        pause_seconds = 0.05
+        while True:
+            try:
+                size, sha256 = await self._parts.blobs.adopt(blob, Path(file.path))
+                break
+            except DiskFull as error:
+                self._parts.stats.store_retries += 1
+                log.warning("cannot store the result of task %s, holding it: %s", ending.task.id, error)
+            except Exception as error:
+                log.exception("the result of task %s cannot be stored", ending.task.id)
+                self._ends.append(msgspec.structs.replace(ending, outcome=_unstorable(error)))
+                self._write_soon()
+                return
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+        stored = FileRef(blob=blob, name=file.name, type=file.type, size=size, sha256=sha256)
+        self._ends.append(msgspec.structs.replace(ending, result_file=stored))
+        self._write_soon()
+
+
+def finished_change(parts: Parts, ending: Ending) -> Change:
+    """Return what the end of an attempt means for its task."""
+    task, outcome = ending.task, ending.outcome
+    facts = Facts(now=parts.clock.now(), log=ending.last_words, keep_seconds=parts.timing.payload_seconds)
+    match outcome:
+        case Succeeded():
+            done = msgspec.structs.replace(facts, result=outcome.json, result_file=ending.result_file)
+            return decide(task, Event.SUCCEED, done)
+        case Failed():
+            job = parts.catalog.jobs.get(task.job)
+            retry = Retry() if job is None else job.retry
+            return after_failure(task, outcome, retry, facts, chance=parts.chance())
+        case Stopped():
+            return decide(task, Event.CANCEL, facts)
+        case Unrun():
+            return decide(task, Event.CANCEL if task.cancel_requested else Event.RELEASE, facts)
+
+
+def missing_input(error: Exception) -> Failed:
+    """Return the outcome of an attempt whose input files cannot be had."""
+    gone = isinstance(error, FileDoesNotExist)
+    return Failed(
+        reason=Reason.INPUT_UNAVAILABLE,
+        error=TaskError(type=type(error).__name__, message=f"an input file cannot be read: {error}"),
+        retry=not gone,
+    )
+
+
+def _unstorable(error: Exception) -> Failed:
+    message = f"the result cannot be stored: {error}"
+    return Failed(reason=Reason.ERROR, error=TaskError(type=type(error).__name__, message=message))
+
+
+def _same_attempt(task: Task, reported: Task) -> bool:
+    return task.status is Status.RUNNING and task.attempt == reported.attempt and task.node == reported.node

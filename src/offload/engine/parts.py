@@ -1,0 +1,56 @@
+"""What the engine's agents share, and the intervals they keep."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from offload.core.catalog import Catalog
+from offload.core.task import Record, Seconds, Status
+from offload.core.transitions import Change
+from offload.engine.hub import Hub
+from offload.engine.stats import Stats
+from offload.engine.traffic import Traffic
+from offload.ports import Blobs, Clock, FileStore, QueueStore, TaskStore, Workers
+
+
+class Timing(Record):
+    """The engine's intervals, in seconds."""
+
+    lease_seconds: Seconds = 30.0
+    heartbeat_seconds: Seconds = 5.0
+    sweep_seconds: Seconds = 5.0
+    stop_seconds: Seconds = 15.0
+    """How long a delete waits for a running attempt to stop."""
+    payload_seconds: Seconds = 7 * 86_400.0
+    audit_seconds: Seconds = 90 * 86_400.0
+    key_seconds: Seconds = 86_400.0
+    file_seconds: Seconds = 86_400.0
+    orphan_seconds: Seconds = 3_600.0
+    """How old blobs of no task must be to be swept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Handed to every agent; nothing here is owned by one of them."""
+
+    node: str
+    catalog: Catalog
+    store: TaskStore
+    queues: QueueStore
+    files: FileStore
+    blobs: Blobs
+    workers: Workers
+    clock: Clock
+    timing: Timing
+    traffic: Traffic
+    hub: Hub
+    stats: Stats
+    chance: Callable[[], float]
+    """A number in [0, 1) that spreads retries."""
+
+
+def count_left(parts: Parts, change: Change) -> None:
+    """Count a task that left its queue for good."""
+    before, after = change.before, change.after
+    if before.status in (Status.QUEUED, Status.RUNNING):
+        parts.traffic.left(before)
+    parts.stats.finished[after.job, after.status, after.reason or ""] += 1

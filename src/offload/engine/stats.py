@@ -1,0 +1,31 @@
+"""Plain counters of what the engine did; read by metrics, never by decisions."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts since the node started. Keys are job, queue, status, reason and code: all bounded."""
+
+    submitted: Counter[str] = field(default_factory=Counter)
+    """By job."""
+    finished: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """By job, status and reason (empty when none)."""
+    attempts: Counter[str] = field(default_factory=Counter)
+    """By job."""
+    retries: Counter[str] = field(default_factory=Counter)
+    """By job."""
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By queue and code."""
+    run_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Sum over ended attempts, by job."""
+    wait_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Sum over claimed tasks of the time since they were due, by job."""
+    worker_deaths: int = 0
+    stale_results: int = 0
+    """Results refused because their task had moved on."""
+    store_retries: int = 0
+    """Writes of the engine repeated because the store could not take them."""
+    purged_payloads: int = 0
+    purged_rows: int = 0

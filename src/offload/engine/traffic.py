@@ -1,0 +1,178 @@
+"""What each queue holds, how fast it moves, and whether one more task may come in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from offload.core.admission import SAMPLES_MIN, Capacity, Load, RateMeter, admit
+from offload.core.task import Record, Seconds, Status, Task
+from offload.ports import Clock, Depth
+
+RUN_WEIGHT = 0.1
+"""How much the newest run counts in a job's mean run time."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    capacity: Capacity
+    tasks: int = 0
+    bytes: int = 0
+    coming_tasks: int = 0
+    coming_bytes: int = 0
+    queued: int = 0
+    ready: int = 0
+    running: int = 0
+    oldest_at: Seconds | None = None
+    arrivals: RateMeter = field(default_factory=RateMeter)
+    completions: RateMeter = field(default_factory=RateMeter)
+
+
+class Place:
+    """A reserved place in a queue; leaving it unsettled gives it back."""
+
+    __slots__ = ("_bytes", "_queue", "_tasks")
+
+    def __init__(self, queue: _Queue, tasks: int, body_bytes: int) -> None:
+        self._queue, self._tasks, self._bytes = queue, tasks, body_bytes
+        queue.coming_tasks += tasks
+        queue.coming_bytes += body_bytes
+
+    def settle(self) -> None:
+        """Give the reservation back: the tasks are counted in the queue now, or will never come."""
+        self._queue.coming_tasks -= self._tasks
+        self._queue.coming_bytes -= self._bytes
+        self._tasks = self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.settle()
+
+
+class QueueView(Record):
+    """A queue as people see it."""
+
+    name: str
+    tasks: int
+    queued: int
+    ready: int
+    running: int
+    bytes: int
+    tasks_max: int
+    bytes_max: int
+    oldest_wait_seconds: Seconds | None
+    arrivals_per_second: float | None
+    completions_per_second: float | None
+    predicted_wait_seconds: Seconds | None
+    state: str
+    jobs: tuple[str, ...]
+
+
+class Traffic:
+    """Counts what this node sees come and go; `sync` puts the store's own numbers in their place."""
+
+    def __init__(self, capacities: Mapping[str, Capacity], clock: Clock) -> None:
+        self._queues = {name: _Queue(capacity) for name, capacity in capacities.items()}
+        self._run_seconds: dict[str, Seconds] = {}
+        self._clock = clock
+
+    def admit(self, queue: str, *, tasks: int, body_bytes: int) -> Place:
+        """Reserve a place. Raise QueueFull."""
+        entry = self._queues[queue]
+        admit(queue, self._load(entry), entry.capacity, tasks=tasks, body_bytes=body_bytes)
+        return Place(entry, tasks, body_bytes)
+
+    def no_place(self) -> Place:
+        """Return a place in no queue."""
+        return Place(_Queue(Capacity()), 0, 0)
+
+    def came(self, task: Task) -> None:
+        """A task entered its queue: submitted, run or revived."""
+        entry = self._entry(task.queue)
+        entry.tasks += 1
+        entry.queued += 1
+        entry.bytes += task.input_bytes
+        entry.arrivals.add(self._clock.monotonic())
+
+    def left(self, task: Task) -> None:
+        """A task left its queue for good; `task` is as it was before."""
+        entry = self._entry(task.queue)
+        entry.tasks = max(0, entry.tasks - 1)
+        entry.bytes = max(0, entry.bytes - task.input_bytes)
+        if task.status is Status.QUEUED:
+            entry.queued = max(0, entry.queued - 1)
+        else:
+            entry.running = max(0, entry.running - 1)
+            entry.completions.add(self._clock.monotonic())
+
+    def claimed(self, task: Task) -> None:
+        entry = self._entry(task.queue)
+        entry.queued, entry.running = max(0, entry.queued - 1), entry.running + 1
+
+    def returned(self, task: Task) -> None:
+        """A task went back from RUNNING to its queue."""
+        entry = self._entry(task.queue)
+        entry.queued, entry.running = entry.queued + 1, max(0, entry.running - 1)
+
+    def ran(self, job: str, seconds: Seconds) -> None:
+        mean = self._run_seconds.get(job)
+        self._run_seconds[job] = seconds if mean is None else mean + RUN_WEIGHT * (seconds - mean)
+
+    def mean_run_seconds(self, job: str) -> Seconds | None:
+        return self._run_seconds.get(job)
+
+    def drain_per_second(self, queue: str) -> float | None:
+        return self._load(self._entry(queue)).drain_per_second
+
+    def waiting(self, queue: str) -> int:
+        return self._entry(queue).queued
+
+    def sync(self, depths: Sequence[Depth]) -> None:
+        """Take the store's counts: they include what other nodes did."""
+        for entry in self._queues.values():
+            entry.tasks = entry.bytes = entry.queued = entry.ready = entry.running = 0
+            entry.oldest_at = None
+        for depth in depths:
+            entry = self._entry(depth.queue)
+            entry.tasks += depth.queued + depth.running
+            entry.queued += depth.queued
+            entry.ready += depth.ready
+            entry.running += depth.running
+            entry.bytes += depth.bytes
+            if depth.oldest_at is not None:
+                entry.oldest_at = min(depth.oldest_at, entry.oldest_at or depth.oldest_at)
+
+    def view(self, queue: str, *, paused: bool, jobs: tuple[str, ...]) -> QueueView:
+        entry, at = self._queues[queue], self._clock.monotonic()
+        load = self._load(entry)
+        full = entry.tasks >= entry.capacity.tasks_max or entry.bytes >= entry.capacity.bytes_max
+        drain = load.drain_per_second
+        oldest = entry.oldest_at
+        return QueueView(
+            name=queue,
+            tasks=entry.tasks,
+            queued=entry.queued,
+            ready=entry.ready,
+            running=entry.running,
+            bytes=entry.bytes,
+            tasks_max=entry.capacity.tasks_max,
+            bytes_max=entry.capacity.bytes_max,
+            oldest_wait_seconds=None if oldest is None else max(0.0, self._clock.now() - oldest),
+            arrivals_per_second=entry.arrivals.per_second(at),
+            completions_per_second=entry.completions.per_second(at),
+            predicted_wait_seconds=entry.ready / drain if drain else (0.0 if entry.ready == 0 else None),
+            state="paused" if paused else "full" if full else "accepting",
+            jobs=jobs,
+        )
+
+    def _load(self, entry: _Queue) -> Load:
+        drain = entry.completions.per_second(self._clock.monotonic(), samples_min=SAMPLES_MIN)
+        return Load(tasks=entry.tasks + entry.coming_tasks, bytes=entry.bytes + entry.coming_bytes, drain_per_second=drain)
+
+    def _entry(self, queue: str) -> _Queue:
+        entry = self._queues.get(queue)
+        if entry is None:  # a queue of earlier days: its jobs are gone from the catalog, its tasks are not
+            entry = self._queues[queue] = _Queue(Capacity())
+        return entry
