@@ -9,7 +9,7 @@ from offload.core.task import FileRef, Progress, Record, Scope, Seconds, Status,
 from offload.core.transitions import Change
 
 
-class NewTask(Record):
+class NewTask(Record, frozen=True, kw_only=True):
     """A task to add, with the key under which the same request finds it again."""
 
     task: Task
@@ -19,13 +19,13 @@ class NewTask(Record):
     """A digest of the whole request: the same key with another fingerprint is refused."""
 
 
-class Added(Record):
+class Added(Record, frozen=True, kw_only=True):
     task: Task
     fresh: bool
     """False: the request had been made before and this is the task it made."""
 
 
-class Ask(Record):
+class Ask(Record, frozen=True, kw_only=True):
     """A wish for up to `limit` tasks of these jobs in this queue, first in line first."""
 
     queue: str
@@ -33,7 +33,7 @@ class Ask(Record):
     limit: int
 
 
-class Note(Record):
+class Note(Record, frozen=True, kw_only=True):
     """What a running attempt has to say before it ends; written only while it holds the task."""
 
     task: Task
@@ -41,13 +41,13 @@ class Note(Record):
     events: tuple[TaskEvent, ...] = ()
 
 
-class Renewal(Record):
+class Renewal(Record, frozen=True, kw_only=True):
     held: bool
     """False: the lease was lost; the attempt's result will be refused."""
     cancel_requested: bool = False
 
 
-class Filter(Record):
+class Filter(Record, frozen=True, kw_only=True):
     job: str | None = None
     queue: str | None = None
     statuses: tuple[Status, ...] = ()
@@ -59,7 +59,7 @@ class Filter(Record):
     limit: int = 100
 
 
-class Depth(Record):
+class Depth(Record, frozen=True, kw_only=True):
     """What waits and runs of one job in one queue."""
 
     queue: str
@@ -75,7 +75,7 @@ class Depth(Record):
     """`run_at` of the ready task that has waited longest."""
 
 
-class Retention(Record):
+class Retention(Record, frozen=True, kw_only=True):
     """What `purge` may drop at `now`."""
 
     now: Seconds
@@ -86,7 +86,7 @@ class Retention(Record):
     limit: int = 500
 
 
-class Purged(Record):
+class Purged(Record, frozen=True, kw_only=True):
     """What one batch dropped; `task_ids` are those whose blobs can go now."""
 
     task_ids: tuple[str, ...] = ()
@@ -147,7 +147,7 @@ class QueueStore(Protocol):
         """Return how many due tasks of its queue run before this QUEUED, due one; None when more than `most`."""
 
 
-class LooseFile(Record):
+class LooseFile(Record, frozen=True, kw_only=True):
     """A file stored on its own, to be named later as `file:{id}`."""
 
     id: str
@@ -207,7 +207,7 @@ class Blobs(Protocol):
         """Return the room left, None when the store does not say."""
 
 
-class Work(Record):
+class Work(Record, frozen=True, kw_only=True):
     """One attempt, ready to run."""
 
     task: Task
@@ -215,7 +215,7 @@ class Work(Record):
     """Blob name to the path a worker can read."""
 
 
-class Room(Record):
+class Room(Record, frozen=True, kw_only=True):
     """Free places of one lane: the worker processes that run the same jobs."""
 
     lane: str
@@ -223,7 +223,7 @@ class Room(Record):
     places: int
 
 
-class WorkerState(Record):
+class WorkerState(Record, frozen=True, kw_only=True):
     """One worker process, for people."""
 
     pid: int

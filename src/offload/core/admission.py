@@ -10,7 +10,7 @@ SAMPLES_MIN = 5
 """Fewer completions than this are no honest estimate."""
 
 
-class Capacity(Record):
+class Capacity(Record, frozen=True, kw_only=True):
     """How much one queue may hold, waiting and running together."""
 
     tasks_max: int = 10_000
@@ -19,7 +19,7 @@ class Capacity(Record):
     """Refuse when the predicted wait is longer; None: whatever the wait."""
 
 
-class Load(Record):
+class Load(Record, frozen=True, kw_only=True):
     """What one queue holds now, tasks on their way in included."""
 
     tasks: int

@@ -15,8 +15,6 @@ class OffloadError(Exception):
         return {}
 
 
-
-
 class Reject(OffloadError):
     """Raise it in a job to say that the input is bad: the task FAILS as `rejected` and is not tried again."""
 
@@ -39,8 +37,6 @@ class Canceled(OffloadError):
     code = "Canceled"
 
 
-
-
 class WrongJob(OffloadError):
     """A job is declared in a way that cannot work; `problems` says where and what would work."""
 
@@ -59,8 +55,6 @@ class CannotLoadJobs(OffloadError):
 
 class WrongSetting(OffloadError):
     code = "WrongSetting"
-
-
 
 
 class JobDoesNotExist(OffloadError):
@@ -128,7 +122,9 @@ class WrongTaskIdFormat(OffloadError):
     code = "WrongTaskIdFormat"
 
     def __init__(self, given: str) -> None:
-        super().__init__(f"{given[:80]!r} is not a task id; an id is a UUID such as 8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34")
+        super().__init__(
+            f"{given[:80]!r} is not a task id; an id is a UUID such as 8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34"
+        )
 
 
 class TaskDoesNotExist(OffloadError):
@@ -163,7 +159,9 @@ class IdempotencyKeyReused(OffloadError):
     code = "IdempotencyKeyReused"
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"Idempotency-Key {key!r} was already used for another request; use a new key for a new request")
+        super().__init__(
+            f"Idempotency-Key {key!r} was already used for another request; use a new key for a new request"
+        )
 
 
 class TaskConflict(OffloadError):
@@ -222,8 +220,6 @@ class FrameTooLarge(OffloadError):
     code = "FrameTooLarge"
 
 
-
-
 class TryAgain(OffloadError):
     """Nothing is wrong with the request; the server cannot take it now."""
 
@@ -255,8 +251,6 @@ class Stopping(TryAgain):
     code = "Stopping"
 
 
-
-
 class StoreInUse(OffloadError):
     """Another process owns the SQLite file."""
 
@@ -271,8 +265,6 @@ class StoreTooNew(OffloadError):
 
 class StoreDamaged(OffloadError):
     code = "StoreDamaged"
-
-
 
 
 class TransitionRefused(OffloadError):

@@ -3,7 +3,7 @@
 from offload.core.task import Reason, Record, Seconds, TaskError
 
 
-class LocalFile(Record):
+class LocalFile(Record, frozen=True, kw_only=True):
     """A finished file in a worker's scratch directory, to be moved into the blob store."""
 
     path: str
@@ -12,14 +12,14 @@ class LocalFile(Record):
     size: int
 
 
-class Succeeded(Record):
+class Succeeded(Record, frozen=True, kw_only=True):
     """The job returned. Small JSON is here; a file, or JSON too large for a frame, is in `file`."""
 
     json: bytes | None = None
     file: LocalFile | None = None
 
 
-class Failed(Record):
+class Failed(Record, frozen=True, kw_only=True):
     """The attempt ended without a result."""
 
     reason: Reason
@@ -32,11 +32,11 @@ class Failed(Record):
     """The worker process went down with it; counts towards `poison`."""
 
 
-class Stopped(Record):
+class Stopped(Record, frozen=True, kw_only=True):
     """The attempt ended because it was told to: canceled."""
 
 
-class Unrun(Record):
+class Unrun(Record, frozen=True, kw_only=True):
     """The worker never started it: it is given back and the attempt does not count."""
 
 

@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A value that is stored or sent whole."""
 
 
-class FileRef(Record):
+class FileRef(Record, frozen=True, kw_only=True):
     """A stored file: where its bytes are and what the client called it."""
 
     blob: str
@@ -58,18 +58,18 @@ class FileRef(Record):
     """The path of the input field that holds it, as in `images.2`; empty for a result."""
 
 
-class TaskError(Record):
+class TaskError(Record, frozen=True, kw_only=True):
     type: str
     message: str
     traceback: str = ""
 
 
-class Progress(Record):
+class Progress(Record, frozen=True, kw_only=True):
     fraction: float | None = None
     message: str = ""
 
 
-class TaskEvent(Record):
+class TaskEvent(Record, frozen=True, kw_only=True):
     """One line of a task's history; the store numbers them from 1 without gaps."""
 
     kind: Literal["status", "progress", "log", "output"]
@@ -140,7 +140,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return self.run_at - self.priority * AGEING_SECONDS
 
 
-class Scope(Record):
+class Scope(Record, frozen=True, kw_only=True):
     """Whose tasks a call may see. An owner of None sees all."""
 
     owner: str | None = None

@@ -51,7 +51,7 @@ TABLE: Mapping[tuple[Status, Event], Status] = {
 }
 
 
-class Facts(Record):
+class Facts(Record, frozen=True, kw_only=True):
     """What happened beside the event itself; each event reads the fields it needs."""
 
     now: Seconds
@@ -69,7 +69,7 @@ class Facts(Record):
     """What the attempt still had to say, kept before the status event."""
 
 
-class Change(Record):
+class Change(Record, frozen=True, kw_only=True):
     """A before and an after: written only if the task is still as it was when decided."""
 
     before: Task
@@ -143,14 +143,24 @@ def _effect(task: Task, event: Event, facts: Facts) -> dict[str, Any]:
             return {"attempt": task.attempt - 1, **_let_go(), "started_at": None}
         case Event.RETRY:
             assert facts.run_at is not None
-            return {"run_at": facts.run_at, "error": facts.error, "losses": task.losses + facts.worker_died, **_let_go()}
+            return {
+                "run_at": facts.run_at,
+                "error": facts.error,
+                "losses": task.losses + facts.worker_died,
+                **_let_go(),
+            }
         case Event.ASK_CANCEL:
             return {"cancel_requested": True}
         case Event.SUCCEED:
             return {"result": facts.result, "result_file": facts.result_file, "error": None, **_end(facts)}
         case Event.FAIL:
             assert facts.reason is not None
-            return {"reason": facts.reason, "error": facts.error, "losses": task.losses + facts.worker_died, **_end(facts)}
+            return {
+                "reason": facts.reason,
+                "error": facts.error,
+                "losses": task.losses + facts.worker_died,
+                **_end(facts),
+            }
         case Event.CANCEL:
             return {"reason": Reason.CANCELED, **_end(facts)}
         case Event.EXPIRE:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Sequence
 
 from offload.core.catalog import Catalog
+
 from offload.core.errors import (
     ResultExpired,
     TaskDoesNotExist,
@@ -25,7 +26,8 @@ from offload.engine.upkeep import FollowingClock, Janitor, Reaper
 from offload.engine.views import View, Views
 from offload.ports import Added, Blobs, Clock, FileStore, Filter
 
-class Health(Record):
+
+class Health(Record, frozen=True, kw_only=True):
     ready: bool
     checks: dict[str, str]
 
@@ -170,7 +172,9 @@ class Engine:
             if task.status is Status.CANCELED or (task.status is Status.RUNNING and task.cancel_requested):
                 return task
             if task.final:
-                raise TaskIsFinal(f"task {task_id} is {task.status} already; it cannot be canceled", status_now=task.status)
+                raise TaskIsFinal(
+                    f"task {task_id} is {task.status} already; it cannot be canceled", status_now=task.status
+                )
             running = task.status is Status.RUNNING
             change = decide(task, Event.ASK_CANCEL if running else Event.CANCEL, self._facts())
             if await self._write(change):

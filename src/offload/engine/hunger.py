@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from offload.ports import Ask, Depth, Room, Task
+from offload.core.task import Task
+from offload.ports import Ask, Depth, Room
 
 Lot = tuple[str, str]
 """A queue and a job: tasks that wait together and run in one lane."""

@@ -23,7 +23,7 @@ PAUSE_SECONDS_MAX = 2.0
 """The longest wait before a write that the store could not take is tried again."""
 
 
-class Ending(Record):
+class Ending(Record, frozen=True, kw_only=True):
     task: Task
     outcome: Outcome
     last_words: tuple[TaskEvent, ...] = ()

@@ -1,7 +1,8 @@
 """What a client orders, and the task it becomes."""
 
-from offload.core.errors import WrongValue
 from offload.core.job import Job
+
+from offload.core.errors import WrongValue
 from offload.core.task import PRIORITY_MAX, FileRef, Record, Seconds, Status, Task
 from offload.core.transitions import status_event
 from offload.ports import NewTask
@@ -9,7 +10,7 @@ from offload.ports import NewTask
 DELAY_SECONDS_MAX = 366 * 86_400.0
 
 
-class Order(Record):
+class Order(Record, frozen=True, kw_only=True):
     """A wish for one task. Its input was checked against the job's schema; its files are stored already."""
 
     id: str

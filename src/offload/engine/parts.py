@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from offload.core.catalog import Catalog
+
 from offload.core.task import Record, Seconds, Status
 from offload.core.transitions import Change
 from offload.engine.hub import Hub
@@ -12,7 +13,7 @@ from offload.engine.traffic import Traffic
 from offload.ports import Blobs, Clock, FileStore, QueueStore, TaskStore, Workers
 
 
-class Timing(Record):
+class Timing(Record, frozen=True, kw_only=True):
     """The engine's intervals, in seconds."""
 
     lease_seconds: Seconds = 30.0

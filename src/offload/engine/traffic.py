@@ -47,11 +47,13 @@ class Place:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.settle()
 
 
-class QueueView(Record):
+class QueueView(Record, frozen=True, kw_only=True):
     """A queue as people see it."""
 
     name: str
@@ -169,7 +171,9 @@ class Traffic:
 
     def _load(self, entry: _Queue) -> Load:
         drain = entry.completions.per_second(self._clock.monotonic(), samples_min=SAMPLES_MIN)
-        return Load(tasks=entry.tasks + entry.coming_tasks, bytes=entry.bytes + entry.coming_bytes, drain_per_second=drain)
+        return Load(
+            tasks=entry.tasks + entry.coming_tasks, bytes=entry.bytes + entry.coming_bytes, drain_per_second=drain
+        )
 
     def _entry(self, queue: str) -> _Queue:
         entry = self._queues.get(queue)

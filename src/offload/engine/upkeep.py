@@ -123,9 +123,7 @@ class Janitor:
         while True:
             now = parts.clock.now()
             purged = await parts.store.purge(
-                Retention(
-                    now=now, audit_seconds=timing.audit_seconds, key_seconds=timing.key_seconds, limit=BATCH
-                )
+                Retention(now=now, audit_seconds=timing.audit_seconds, key_seconds=timing.key_seconds, limit=BATCH)
             )
             for task_id in purged.task_ids:
                 await parts.blobs.delete(f"t/{task_id}")

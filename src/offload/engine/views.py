@@ -14,7 +14,7 @@ POSITION_MAX = 10_000
 """Counting further would cost more than the answer is worth: the position is left out."""
 
 
-class View(Record):
+class View(Record, frozen=True, kw_only=True):
     """A task, and what is only known now."""
 
     task: Task
