@@ -95,9 +95,10 @@ class Purged(Record, frozen=True, kw_only=True):
 
 
 class TaskStore(Protocol):
-    """The record of truth. A call that has returned is durable. Raises DiskFull or StoreUnavailable, having changed nothing.
+    """The record of truth. A call that has returned is durable; one that raised has changed nothing.
 
-    A `scope` hides every task of another owner as if it did not exist; calls that take Tasks were scoped when those were read.
+    Raises DiskFull or StoreUnavailable. A `scope` hides every task of another owner as if it did not exist; calls that
+    take Tasks were scoped when those were read.
     """
 
     async def add(self, new: Sequence[NewTask]) -> list[Added]:
@@ -107,7 +108,7 @@ class TaskStore(Protocol):
         """Write each change whose task is still as it was (version and attempt); tell which were written."""
 
     async def claim(self, asks: Sequence[Ask], *, node: str, now: Seconds, lease_until: Seconds) -> list[Task]:
-        """Take due tasks in line order (`Task.rank`, then key) as `decide(CLAIM)` would; skip those past their deadline."""
+        """Take due tasks in line order (`Task.rank`, then key) as `decide(CLAIM)` would, none past its deadline."""
 
     async def note(self, notes: Sequence[Note]) -> list[bool]:
         """Add events and progress to tasks that are still RUNNING in the same version; tell which were."""
@@ -263,7 +264,7 @@ class Workers(Protocol):
     def workers(self) -> list[WorkerState]: ...
 
     async def stop(self, *, grace_seconds: Seconds) -> None:
-        """Give back what has not started, let the rest run until the grace ends, then give back or kill; every `run` ends."""
+        """Give back what has not started, let the rest run until the grace ends, then kill and give back: all end."""
 
 
 class Clock(Protocol):

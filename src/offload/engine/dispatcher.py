@@ -32,7 +32,7 @@ class Dispatcher:
         self._claiming = True
         self._loops: list[asyncio.Task[None]] = []
         self._preparing: dict[asyncio.Task[None], str] = {}
-        """Claimed tasks whose files are being fetched, with their jobs: they have a place but are not in the pool yet."""
+        """Claimed tasks whose files are being fetched, with their jobs: not in the pool yet, but they have a place."""
         self._ledger = Ledger(parts, self._recorded)
 
     async def start(self) -> None:

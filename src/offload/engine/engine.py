@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from offload.core.catalog import Catalog
 
@@ -18,13 +18,14 @@ from offload.core.errors import (
 from offload.core.task import Record, Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Event, Facts, decide
 from offload.engine.dispatcher import Dispatcher
-from offload.engine.gate import Gate, Place
+from offload.engine.gate import Gate
 from offload.engine.orders import Order, new_task
 from offload.engine.parts import Parts, count_left
 from offload.engine.stats import Stats
+from offload.engine.traffic import Place, QueueView
 from offload.engine.upkeep import FollowingClock, Janitor, Reaper
 from offload.engine.views import View, Views
-from offload.ports import Added, Blobs, Clock, FileStore, Filter
+from offload.ports import Added, Blobs, Clock, FileStore, Filter, WorkerState
 
 
 class Health(Record, frozen=True, kw_only=True):
@@ -92,7 +93,10 @@ class Engine:
         await asyncio.gather(*self._loops, return_exceptions=True)
 
     def admit(self, job: str, *, tasks: int = 1, body_bytes: int = 0) -> Place:
-        """Reserve places in the job's queue, before a body is read. Raise JobDoesNotExist, QueueFull, DiskFull, Stopping."""
+        """Reserve places in the job's queue, before a body is read.
+
+        Raise JobDoesNotExist, QueueFull, DiskFull, Stopping.
+        """
         queue = self.parts.catalog.find(job).queue
         try:
             return self.gate.admit(queue, tasks=tasks, body_bytes=body_bytes)
@@ -147,7 +151,10 @@ class Engine:
         return task
 
     async def run(self, scope: Scope, task_id: str) -> tuple[Task, bool]:
-        """Queue a CREATED task; one that was run before stays as it is. Raise TaskIsDeleted, TaskIsCanceled, QueueFull."""
+        """Queue a CREATED task; one that was run before stays as it is.
+
+        Raise TaskIsDeleted, TaskIsCanceled, QueueFull.
+        """
         for _ in range(CROSSINGS_MAX):
             task = await self.get(scope, task_id)
             if task.status is Status.DELETED:
@@ -172,9 +179,7 @@ class Engine:
             if task.status is Status.CANCELED or (task.status is Status.RUNNING and task.cancel_requested):
                 return task
             if task.final:
-                raise TaskIsFinal(
-                    f"task {task_id} is {task.status} already; it cannot be canceled", status_now=task.status
-                )
+                raise TaskIsFinal(f"task {task_id} is {task.status} already; it cannot be canceled")
             running = task.status is Status.RUNNING
             change = decide(task, Event.ASK_CANCEL if running else Event.CANCEL, self._facts())
             if await self._write(change):
@@ -186,7 +191,10 @@ class Engine:
         raise self._crossed(task_id)
 
     async def revive(self, scope: Scope, task_id: str) -> Task:
-        """Give a FAILED or CANCELED task one more attempt. Raise TaskIsNotFinal, TaskIsFinal, TaskIsDeleted, QueueFull."""
+        """Give a FAILED or CANCELED task one more attempt.
+
+        Raise TaskIsNotFinal, TaskIsFinal, TaskIsDeleted, QueueFull.
+        """
         for _ in range(CROSSINGS_MAX):
             task = await self.get(scope, task_id)
             _refuse_revival(task)
@@ -230,9 +238,22 @@ class Engine:
     async def view(self, task: Task) -> View:
         return await self.views.of(task)
 
+    def workers(self) -> list[WorkerState]:
+        return self.parts.workers.workers()
+
+    async def queues(self) -> list[QueueView]:
+        return await self.views.queues()
+
+    async def queue(self, name: str) -> QueueView:
+        """Raise QueueDoesNotExist."""
+        return await self.views.queue(name)
+
+    def logs(self, scope: Scope, task_id: str) -> AsyncIterator[str]:
+        return self.views.logs(scope, task_id)
+
     def health(self) -> Health:
         """Tell whether this node can accept and work, and what each part says."""
-        alive = sum(1 for _ in self.parts.workers.workers())
+        alive = len(self.workers())
         checks = {
             "node": "stopping" if self.stopping.is_set() else "ok",
             "disk": "full" if self.gate.disk_is_full else "ok",
@@ -277,7 +298,7 @@ def _refuse_revival(task: Task) -> None:
     if task.status is Status.DELETED:
         raise TaskIsDeleted(f"task {task.id} was deleted")
     if task.status is Status.DONE:
-        raise TaskIsFinal(f"task {task.id} is DONE; create a new task to do the work again", status_now=task.status)
+        raise TaskIsFinal(f"task {task.id} is DONE; create a new task to do the work again")
     if not task.final:
         raise TaskIsNotFinal(f"task {task.id} is {task.status}: only FAILED and CANCELED tasks can be retried")
     if task.payload_dropped:

@@ -39,7 +39,7 @@ class Views:
         return self._view(task, position, position)
 
     def at_once(self, task: Task) -> View:
-        """Return a view without asking the store: the place in line is left out, the ETA assumes the end of the line."""
+        """Return a view without asking the store: no place in line, and an ETA that assumes the end of the line."""
         if task.status is Status.QUEUED and not self._is_later(task):
             return self._view(task, None, self._parts.traffic.waiting(task.queue))
         return self._view(task, None, None)
