@@ -22,7 +22,8 @@ NOT_SETTINGS = frozenset({"OFFLOAD_CONFIG", "OFFLOAD_URL", "OFFLOAD_API_KEY"})
 """Variables of the command line client and of the place of the file itself."""
 CHILD_ENV_ALWAYS = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_*", "TZ", "TMPDIR", "TERM", "PYTHON*", "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH", "SSL_CERT_*", "XDG_*", "CUDA_*", "NVIDIA_*", "OMP_*", "OPENBLAS_*", "MKL_*", "NUMEXPR_*", "HF_HOME", "TORCH_*",
+    "LD_LIBRARY_PATH", "SSL_CERT_*", "XDG_*", "CUDA_*", "NVIDIA_*", "OMP_*", "OPENBLAS_*", "MKL_*",
+    "NUMEXPR_*", "HF_HOME", "TORCH_*",
 )  # fmt: skip
 """What every worker process inherits of the server's environment; secrets are handed on only by name."""
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
