@@ -15,7 +15,7 @@ from typing import Any
 from offload.core.admission import Capacity
 from offload.core.errors import WrongSetting
 from offload.core.quantities import show_seconds
-from offload.settings_spec import BYTES, COUNT, DIRECTORY, NAMES, PREFIX, SECONDS, TEXT, Spec, declare
+from offload.settings.spec import BYTES, COUNT, DIRECTORY, NAMES, PREFIX, SECONDS, TEXT, Spec, declare
 
 CONFIG_NAME = "offload.toml"
 NOT_SETTINGS = frozenset({"OFFLOAD_CONFIG", "OFFLOAD_URL", "OFFLOAD_API_KEY"})
