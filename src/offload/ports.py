@@ -67,12 +67,12 @@ class Depth(Record, frozen=True, kw_only=True):
     queued: int = 0
     """QUEUED, those with a later `run_at` included."""
     ready: int = 0
-    """QUEUED and due."""
+    """QUEUED and due; a later `run_at` that has come counts from the next claim on."""
     running: int = 0
     bytes: int = 0
     """`input_bytes` of the queued and the running."""
     oldest_at: Seconds | None = None
-    """`run_at` of the ready task that has waited longest."""
+    """`run_at` of the ready task that is first in line."""
 
 
 class Retention(Record, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ class TaskStore(Protocol):
         """Take due tasks in line order (`Task.rank`, then key) as `decide(CLAIM)` would, none past its deadline."""
 
     async def note(self, notes: Sequence[Note]) -> list[bool]:
-        """Add events and progress to tasks that are still RUNNING in the same version; tell which were."""
+        """Add events and progress to tasks still RUNNING in the same attempt of the same node; tell which were. No version grows."""
 
     async def renew(self, held: Sequence[Task], *, lease_until: Seconds) -> list[Renewal]:
         """Prolong the leases of tasks that are still RUNNING in the same attempt of the same node; no version grows."""

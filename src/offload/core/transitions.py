@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -107,6 +108,16 @@ def status_event(task: Task, now: Seconds) -> TaskEvent:
     return TaskEvent(kind="status", at=now, attempt=task.attempt, data=msgspec.json.encode(data))
 
 
+def difference(change: Change) -> dict[str, Any]:
+    """Return the fields a store writes: what changed, and only that, so that notes and renewals made meanwhile stay."""
+    after = change.after
+    pairs = zip(_FIELDS, _values(change.before), _values(after), strict=True)
+    found = {name: new for name, old, new in pairs if new is not old and new != old}
+    if after.status is Status.QUEUED:  # the decider's copy may not know of progress that was noted since
+        found["progress"] = after.progress
+    return found
+
+
 def after_failure(task: Task, failed: Failed, retry: Retry, facts: Facts, *, chance: float) -> Change:
     """Return what a failed attempt means: another attempt later, or the end. `chance` in [0, 1) spreads retries."""
     assert task.status is Status.RUNNING
@@ -182,3 +193,7 @@ def _end(facts: Facts) -> dict[str, Any]:
     keep = facts.keep_seconds
     return {"finished_at": facts.now, "expires_at": None if keep is None else facts.now + keep,
             "lease_until": None, "cancel_requested": False}  # fmt: skip
+
+
+_FIELDS = tuple(name for name in Task.__struct_fields__ if name not in ("key", "event_count"))  # these the store gives
+_values = attrgetter(*_FIELDS)
