@@ -28,11 +28,15 @@ class Gate:
 
     def admit(self, queue: str, *, tasks: int, body_bytes: int) -> Place:
         """Reserve places. Raise QueueFull, DiskFull, Stopping."""
+        self.check_room(body_bytes)
+        return self._traffic.admit(queue, tasks=tasks, body_bytes=body_bytes)
+
+    def check_room(self, body_bytes: int) -> None:
+        """Raise DiskFull or Stopping when nothing of this size can be taken, for whatever queue."""
         if self._closed:
             raise Stopping("this server is stopping", retry_seconds=1)
         if self._free_bytes is not None and self._free_bytes - body_bytes < self._disk_free_min_bytes:
             raise DiskFull(f"the disk has {self._free_bytes:,} bytes left, too few to take more", retry_seconds=10)
-        return self._traffic.admit(queue, tasks=tasks, body_bytes=body_bytes)
 
     def free_place(self) -> Place:
         """Return a place that takes no room: for a task whose queue nobody serves any more."""
