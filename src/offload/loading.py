@@ -9,8 +9,8 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from offload.core.catalog import Catalog
 from offload.core.errors import CannotLoadJobs, OffloadError
-from offload.core.job import Catalog
 
 
 def load_catalog(target: str) -> Catalog:
@@ -74,7 +74,9 @@ def _cannot_load(target: str, error: BaseException, home: Path) -> OffloadError:
         return error  # it already says where
     if isinstance(error, SyntaxError):
         text = f"\n    {error.text.strip()}" if error.text else ""
-        return CannotLoadJobs(f"{_shown(error.filename or target)}:{error.lineno}: {type(error).__name__}: {error.msg}{text}")
+        return CannotLoadJobs(
+            f"{_shown(error.filename or target)}:{error.lineno}: {type(error).__name__}: {error.msg}{text}"
+        )
     frame = _last_own_frame(error, home)
     place = f"{_shown(frame.filename)}:{frame.lineno}" if frame else target
     if isinstance(error, SystemExit):

@@ -45,12 +45,15 @@ for _type, _suffix in (
 class File(os.PathLike[str]):
     """A file that a job receives or returns; usable wherever a path is.
 
-    Made from bytes, a path, or an open binary file, it guesses its type from its name. Nothing is written before `path` is
-    asked for; then bytes go into the task's scratch directory.
+    Made from bytes, a path, or an open binary file, it guesses its type from its name. Nothing is written before
+    `path` is asked for; then bytes go into the task's scratch directory.
     """
 
     def __init__(
-        self, data: "bytes | str | os.PathLike[str] | BinaryIO | IO[bytes]", name: str | None = None, type: str | None = None
+        self,
+        data: "bytes | str | os.PathLike[str] | BinaryIO | IO[bytes]",
+        name: str | None = None,
+        type: str | None = None,
     ) -> None:
         self._path: Path | None = None
         self._data: bytes | None = None
@@ -68,7 +71,7 @@ class File(os.PathLike[str]):
 
     @classmethod
     def save(cls, thing: Any, *, format: str, name: str | None = None, **options: Any) -> "File":
-        """Save anything that has `.save(path, format=…)` or `.savefig` into the scratch directory, as an image or a plot."""
+        """Save anything that has `.save(path, format=…)`, or `.savefig`, into the scratch directory."""
         write = getattr(thing, "save", None) or getattr(thing, "savefig", None)
         if write is None:
             raise TypeError(f"File.save needs something with a save method, not {_name_of(thing)}")

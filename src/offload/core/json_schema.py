@@ -106,10 +106,14 @@ def _inlined(schema: Any, definitions: Mapping[str, Any], recursive: set[str]) -
         return schema
     rest = {key: _inlined(child, definitions, recursive) for key, child in schema.items() if key != "$ref"}
     if "oneOf" in rest and isinstance(rest.get("discriminator"), dict) and "propertyName" in rest["discriminator"]:
-        del rest["discriminator"]  # a hint that points to definitions by reference; `oneOf` with constants says the same
+        del rest[
+            "discriminator"
+        ]  # a hint that points to definitions by reference; `oneOf` with constants says the same
     ref = schema.get("$ref")
     if not isinstance(ref, str):
-        return rest if ref is None else {**rest, "$ref": _inlined(ref, definitions, recursive)}  # a property of that name
+        return (
+            rest if ref is None else {**rest, "$ref": _inlined(ref, definitions, recursive)}
+        )  # a property of that name
     name = ref.rpartition("/")[2]
     if name in recursive:
         return {"$ref": ref, **rest}

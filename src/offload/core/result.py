@@ -14,7 +14,7 @@ _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 def dump(adapter: TypeAdapter[Any] | None, value: object) -> bytes:
-    """Return the JSON of a value by its declared type where it fits; raise ValueError with place and reason where it cannot."""
+    """Return the JSON of a value, by its declared type where that fits; raise ValueError with place and reason."""
     if value is None:
         return b"null"
     try:

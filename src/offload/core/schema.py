@@ -12,7 +12,8 @@ from offload.core import result, strict_json
 from offload.core.errors import WrongInput
 from offload.core.files import File
 from offload.core.json_schema import holds_file, json_schema, json_types, jsonable_default
-from offload.core.signature import UNKNOWN, Parameter, Signature, default_of, is_file, plain, written_by_value
+from offload.core.shapes import is_file, plain, written_by_value
+from offload.core.signature import UNKNOWN, Parameter, Signature, default_of
 from offload.core.sources import FileSource, Uploaded, map_leaves, pending_in, stand_in
 from offload.core.task import Record
 
@@ -85,7 +86,7 @@ class Schema:
         return self.check_json(job, body)
 
     def from_text(self, fields: Sequence[tuple[str, str]]) -> dict[str, object]:
-        """Return form or query fields as values: lists and JSON where the parameters want them, else text to be coerced."""
+        """Return form or query fields as values: lists and JSON where a parameter wants them, else text."""
         texts: dict[str, list[str]] = {}
         for name, text in fields:
             texts.setdefault(name, []).append(text)
@@ -193,7 +194,8 @@ def _object_of(parameters: list[Parameter]) -> type:
         @classmethod
         def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
             wanted = {
-                p.name: core_schema.typed_dict_field(handler.generate_schema(p.annotation), required=p.required) for p in parameters
+                p.name: core_schema.typed_dict_field(handler.generate_schema(p.annotation), required=p.required)
+                for p in parameters
             }
             return core_schema.typed_dict_schema(wanted, extra_behavior="forbid")
 
