@@ -259,7 +259,10 @@ class Workers(Protocol):
         """Hand over an attempt for which there was room."""
 
     def cancel(self, task: Task) -> None:
-        """Make the attempt end: cooperatively, then TERM, then KILL; `ended` tells when it has."""
+        """Make the attempt end: cooperatively, then TERM, then KILL; `ended` tells when it has.
+
+        One that has ended already, or was never handed over, is none of its business.
+        """
 
     def workers(self) -> list[WorkerState]: ...
 

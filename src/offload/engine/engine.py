@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 
 from offload.core.catalog import Catalog
@@ -32,6 +33,8 @@ class Health(Record, frozen=True, kw_only=True):
     ready: bool
     checks: dict[str, str]
 
+
+log = logging.getLogger("offload.engine")
 
 CROSSINGS_MAX = 20
 """How often a change is decided anew because the task moved meanwhile; a task has fewer transitions in a moment."""
@@ -74,7 +77,11 @@ class Engine:
 
     async def start(self) -> None:
         self._paused.update(await self.parts.queues.paused())
-        self.parts.traffic.sync(await self.parts.store.depths())
+        depths = await self.parts.store.depths()
+        self.parts.traffic.sync(depths)
+        for depth in depths:
+            if depth.job not in self.catalog.jobs and depth.queued:
+                log.warning("%d tasks wait for job %r, which these jobs do not hold", depth.queued, depth.job)
         await self._dispatcher.start()
         spawn = asyncio.get_running_loop().create_task
         self._loops = [spawn(self._reaper.run()), spawn(self._janitor.run()), spawn(self.gate.run())]

@@ -1,0 +1,15 @@
+"""Whatever clients and workers do, in whatever order: the invariants hold. More seeds: `make simulate SEEDS=10000`."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.simulator import simulate
+
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "40"))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_the_invariants_hold_for_this_seed(seed: int, tmp_path: Path) -> None:
+    await simulate(seed, steps=150, root=tmp_path)

@@ -1,0 +1,147 @@
+"""An engine to test with: the memory store, a clock that is set by hand, and workers that do what the test says."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from offload.blobs.local import LocalBlobs
+
+from offload.core.admission import Capacity
+from offload.core.catalog import Catalog
+from offload.core.outcome import Outcome, Stopped, Succeeded, Unrun
+from offload.core.task import ALL, Scope, Task, TaskEvent
+from offload.engine.engine import Engine
+from offload.engine.gate import Gate
+from offload.engine.hub import Hub
+from offload.engine.orders import Order
+from offload.engine.parts import Parts, Timing
+from offload.engine.stats import Stats
+from offload.engine.traffic import Traffic
+from offload.ports import Listener, Note, Room, TaskStore, Work, WorkerState
+from offload.stores.memory import MemoryStore
+
+START = 1_800_000_000.0
+
+
+class HandClock:
+    """A clock that stands still until it is set on."""
+
+    def __init__(self) -> None:
+        self.at = START
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at - START
+
+    def follow(self) -> float:
+        return 0.0
+
+
+@dataclass
+class HandWorkers:
+    """Takes work and holds it until the test says how it ended."""
+
+    jobs: tuple[str, ...]
+    places: int = 1
+    cancels_at_once: bool = True
+    running: dict[str, Task] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
+    canceled: list[str] = field(default_factory=list)
+    listener: Listener | None = None
+
+    async def start(self, listener: Listener) -> None:
+        self.listener = listener
+
+    def rooms(self) -> list[Room]:
+        return [Room(lane="shared", jobs=self.jobs, places=self.places - len(self.running))]
+
+    def run(self, work: Work) -> None:
+        assert len(self.running) < self.places
+        self.running[work.task.id] = work.task
+        self.started.append(work.task.id)
+
+    def cancel(self, task: Task) -> None:
+        self.canceled.append(task.id)
+        if self.cancels_at_once and task.id in self.running:
+            self.end(task.id, Stopped())
+
+    def end(self, task_id: str, outcome: Outcome, last_words: tuple[TaskEvent, ...] = ()) -> None:
+        assert self.listener is not None
+        task = self.running.pop(task_id)
+        self.listener.ended(task, outcome, last_words)
+        self.listener.room_freed()
+
+    def note(self, note: Note) -> None:
+        assert self.listener is not None
+        self.listener.noted(note)
+
+    def workers(self) -> list[WorkerState]:
+        return [WorkerState(pid=1, lane="shared", tasks=(), busy_seconds=0.0, memory_bytes=0, tasks_done=0)]
+
+    async def stop(self, *, grace_seconds: float) -> None:
+        for task_id in list(self.running):
+            self.end(task_id, Unrun())
+
+
+@dataclass
+class Kit:
+    engine: Engine
+    store: TaskStore
+    workers: HandWorkers
+    clock: HandClock
+
+    async def submit(self, job: str = "noop", *, task_id: str, **options: object) -> Task:
+        with self.engine.admit(job) as place:
+            order = Order(id=task_id, job=job, **options)  # type: ignore[arg-type]
+            return (await self.engine.create(order, place)).task
+
+    async def get(self, task_id: str, scope: Scope = ALL) -> Task:
+        return await self.engine.get(scope, task_id)
+
+    def succeed(self, task_id: str, json: bytes = b"1") -> None:
+        self.workers.end(task_id, Succeeded(json=json))
+
+
+@asynccontextmanager
+async def kit(
+    root: Path,
+    catalog: Catalog,
+    *,
+    places: int = 1,
+    capacity: Capacity | None = None,
+    timing: Timing | None = None,
+    wrap_store: Callable[[MemoryStore], TaskStore] | None = None,
+    before_start: Sequence[Task] = (),
+) -> AsyncIterator[Kit]:
+    """Start an engine; leaving stops it."""
+    clock = HandClock()
+    memory = MemoryStore()
+    store: TaskStore = memory if wrap_store is None else wrap_store(memory)
+    blobs = LocalBlobs(root / "blobs")
+    await blobs.start()
+    traffic = Traffic({queue: capacity or Capacity() for queue in catalog.queues}, clock)
+    workers = HandWorkers(jobs=tuple(catalog.jobs), places=places)
+    parts = Parts(
+        node="node-1",
+        catalog=catalog,
+        store=store,
+        queues=memory,
+        files=memory,
+        blobs=blobs,
+        workers=workers,
+        clock=clock,
+        timing=timing or Timing(sweep_seconds=0.02, heartbeat_seconds=0.02, stop_seconds=2.0),
+        traffic=traffic,
+        hub=Hub(lambda task_id: store.get(ALL, task_id)),
+        stats=Stats(),
+        chance=lambda: 0.5,
+    )
+    engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=0), clock)
+    await engine.start()
+    try:
+        yield Kit(engine=engine, store=store, workers=workers, clock=clock)
+    finally:
+        await engine.stop(0.0)
