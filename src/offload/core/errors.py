@@ -223,6 +223,8 @@ class FrameTooLarge(OffloadError):
 class TryAgain(OffloadError):
     """Nothing is wrong with the request; the server cannot take it now."""
 
+    code = "TryAgain"
+
     def __init__(self, message: str, retry_seconds: int | None = None, limit: int | None = None) -> None:
         later = f"; try again in {retry_seconds} s" if retry_seconds is not None else ""
         super().__init__(message + later)
