@@ -3,12 +3,14 @@
 import difflib
 import inspect
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from offload.core.errors import WrongJob
+from offload.core.quantities import parse_bytes
 from offload.core.retry import Retry
 from offload.core.task import PRIORITY_MAX
 
@@ -17,8 +19,6 @@ ATTRIBUTE = "__offload_job__"
 CONCURRENCY_DEFAULT = 100
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
-_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 class Options(TypedDict, total=False):
@@ -98,20 +98,9 @@ def where(value: Any) -> str:
             file, line = inspect.getsourcefile(value) or "?", inspect.getsourcelines(value)[1]
         except (OSError, TypeError):
             return f"{getattr(value, '__module__', '?')} {getattr(value, '__qualname__', repr(value))}"
+    file = file.removeprefix(os.getcwd() + os.sep)
     shown = f"{file}:{line} {value.__qualname__.rpartition('<locals>.')[2]}"
     return shown if inspect.isclass(value) else shown + "()"
-
-
-def parse_bytes(size: int | str) -> int:
-    """Return a size in bytes from a number or text such as `512MB` or `1.5GiB`."""
-    if isinstance(size, str):
-        match = _SIZE.fullmatch(size)
-        if match is None:
-            raise ValueError
-        return int(float(match[1]) * _FACTORS[match[2].lower()])
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise ValueError
-    return size
 
 
 def _mark(found: Any, options: dict[str, Any]) -> Any:
@@ -188,11 +177,12 @@ class _Check:
         if value is None:
             return None
         try:
-            size = parse_bytes(value)
+            size = parse_bytes(value) if isinstance(value, str) else value
         except ValueError:
             size = 0
-        if size < 1:
+        if type(size) is not int or size < 1:
             self._wrong(option, 'a size such as "512MB", "1GiB" or a number of bytes')
+            return None
         return size
 
     def _wrong(self, option: str, takes: str) -> None:
