@@ -6,12 +6,15 @@ import random
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from offload import Retry, job
 from offload.core.catalog import Catalog
 from offload.core.errors import OffloadError
 from offload.core.outcome import Failed, Outcome, Stopped, Succeeded, Unrun
 from offload.core.task import ALL, FINAL, Reason, Status, TaskError
+from offload.ports import TaskStore
+from offload.stores.memory import MemoryStore
 from tests.unit.engine.kit import Kit, kit
 
 
@@ -39,21 +42,47 @@ class History:
 
     accepted: list[str] = field(default_factory=list)
     canceled: set[str] = field(default_factory=set)
-    started_after_cancel: set[str] = field(default_factory=set)
+    revived: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
     final: dict[str, Status] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+
+
+class HesitantStore:
+    """A store that lets others go first, before and after every call: what can cross, will."""
+
+    def __init__(self, store: MemoryStore, chance: random.Random) -> None:
+        self._store, self._chance = store, chance
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        async def hesitant(*args: Any, **given: Any) -> Any:
+            for _ in range(self._chance.randrange(4)):
+                await asyncio.sleep(0)
+            answer = await method(*args, **given)
+            for _ in range(self._chance.randrange(4)):
+                await asyncio.sleep(0)
+            return answer
+
+        return hesitant
 
 
 async def simulate(seed: int, steps: int, root: Path) -> History:
     """Run `steps` random steps, let everything come to rest, and check the invariants."""
     chance, history = random.Random(seed), History()
-    async with kit(root, CATALOG, places=chance.choice([1, 2, 5])) as it:
+
+    def hesitant(memory: MemoryStore) -> TaskStore:
+        return cast(TaskStore, HesitantStore(memory, chance))
+
+    async with kit(root, CATALOG, places=chance.choice([1, 2, 5]), wrap_store=hesitant) as it:
         it.workers.cancels_at_once = chance.random() < 0.5
+        clients: set[asyncio.Task[None]] = set()
         for _ in range(steps):
-            await _step(it, chance, history)
-            for _ in range(chance.randrange(3)):
+            clients.add(asyncio.create_task(_step(it, chance, history)))
+            for _ in range(chance.randrange(4)):
                 await asyncio.sleep(0)
-        await _rest(it)
+        await _rest(it, clients)
         await _check(it, history)
     return history
 
@@ -111,8 +140,9 @@ async def _cancel(it: Kit, chance: random.Random, history: History) -> None:
 
 async def _revive(it: Kit, chance: random.Random, history: History) -> None:
     if history.accepted:
-        task = await it.engine.revive(ALL, chance.choice(history.accepted))
-        history.canceled.discard(task.id)
+        chosen = chance.choice(history.accepted)
+        history.revived.add(chosen)
+        await it.engine.revive(ALL, chosen)
 
 
 async def _run(it: Kit, chance: random.Random, history: History) -> None:
@@ -121,9 +151,8 @@ async def _run(it: Kit, chance: random.Random, history: History) -> None:
 
 
 async def _delete(it: Kit, chance: random.Random, history: History) -> None:
-    chosen = chance.choice(history.accepted) if history.accepted else None
-    if chosen is not None and chosen not in it.workers.running:
-        await it.engine.delete(ALL, chosen)
+    if history.accepted:
+        history.deleted.add((await it.engine.delete(ALL, chance.choice(history.accepted))).id)
 
 
 async def _leap(it: Kit, chance: random.Random, history: History) -> None:
@@ -134,11 +163,18 @@ async def _pause(it: Kit, chance: random.Random, history: History) -> None:
     await it.engine.set_paused(chance.choice(CATALOG.queues), chance.random() < 0.5)
 
 
-async def _rest(it: Kit) -> None:
-    """Stop the troubles, run what was only created, and let all attempts succeed until nothing moves."""
-    for queue in CATALOG.queues:
-        await it.engine.set_paused(queue, False)
+async def _rest(it: Kit, clients: set[asyncio.Task[None]]) -> None:
+    """Stop the troubles and let all attempts succeed until nothing moves."""
     async with asyncio.timeout(30):
+        while any(not client.done() for client in clients):
+            it.clock.at += 10.0
+            for task_id in list(it.workers.running):
+                it.workers.end(task_id, Succeeded(json=b"1"))
+            await asyncio.sleep(0.001)
+        for client in clients:
+            client.result()
+        for queue in CATALOG.queues:
+            await it.engine.set_paused(queue, False)
         while any(depth.queued or depth.running for depth in await it.store.depths()):
             it.clock.at += 10.0
             for task_id in list(it.workers.running):
@@ -151,7 +187,10 @@ async def _check(it: Kit, history: History) -> None:
         task = await it.get(task_id)  # no lost accept
         assert task.status in FINAL or task.status is Status.CREATED, task
         assert task.attempt <= task.max_attempts or task.losses, task
-        assert task_id not in history.canceled or task.status in (Status.CANCELED, Status.DELETED), task
+        assert task_id not in history.canceled - history.revived or task.status in (Status.CANCELED, Status.DELETED), (
+            task
+        )
+        assert task_id not in history.deleted or task.status is Status.DELETED, task
         events = await it.engine.events(ALL, task_id)
         assert [event.n for event in events] == list(range(1, len(events) + 1)), task_id
         told = [json.loads(event.data)["status"] for event in events if event.kind == "status"]
