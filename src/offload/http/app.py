@@ -1,0 +1,69 @@
+"""The routes, on one screen, and the application that serves them."""
+
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from offload.core.errors import NotAvailable
+from offload.engine.engine import Engine
+from offload.http import creations, files, jobs, metrics, operations, pages, results, tasks
+from offload.http.call import Call
+from offload.http.config import HttpConfig
+from offload.http.front import Endpoint, Front, Methods, nowhere
+
+
+def make_app(engine: Engine, config: HttpConfig) -> ASGIApp:
+    """Return the ASGI application over an engine that somebody else starts and stops."""
+    router = Router([at(path, **methods) for path, methods in ROUTES.items()], redirect_slashes=False, default=nowhere)
+    return Front(router, engine, config, submit=jobs.submit)
+
+
+def at(path: str, **methods: Endpoint) -> Route:
+    return Route(path, Methods(path, methods))
+
+
+async def callbacks(call: Call) -> Response:
+    raise NotAvailable("callbacks are not available yet; ask with GET /v1/tasks/{id} and `Prefer: wait=n`")
+
+
+async def schedules(call: Call) -> Response:
+    raise NotAvailable("schedules are not available yet; submit with `Offload-Run-At`, or from cron")
+
+
+async def leases(call: Call) -> Response:
+    raise NotAvailable("leases are not available yet; jobs run in this server's own workers")
+
+
+ROUTES: dict[str, dict[str, Endpoint]] = {
+    "/v1/jobs": {"GET": jobs.list_jobs},
+    "/v1/jobs/{job}": {"GET": jobs.get_job, "POST": jobs.submit},
+    "/v1/tasks": {"GET": tasks.list_tasks, "POST": creations.create_task},
+    "/v1/tasks/batch": {"POST": creations.create_batch},
+    "/v1/tasks/{id}": {"GET": tasks.get_task, "PUT": creations.put_task, "DELETE": tasks.delete_task},
+    "/v1/tasks/{id}/run": {"POST": tasks.run_task},
+    "/v1/tasks/{id}/status": {"GET": tasks.get_status},
+    "/v1/tasks/{id}/result": {"GET": results.get_result},
+    "/v1/tasks/{id}/input/{name}": {"GET": results.get_input},
+    "/v1/tasks/{id}/events": {"GET": tasks.get_events},
+    "/v1/tasks/{id}/logs": {"GET": results.get_logs},
+    "/v1/tasks/{id}/cancel": {"POST": tasks.cancel_task},
+    "/v1/tasks/{id}/retry": {"POST": tasks.retry_task},
+    "/v1/files": {"POST": files.create_file},
+    "/v1/queues": {"GET": operations.list_queues},
+    "/v1/queues/{queue}": {"GET": operations.get_queue},
+    "/v1/queues/{queue}/pause": {"POST": operations.pause_queue},
+    "/v1/queues/{queue}/resume": {"POST": operations.resume_queue},
+    "/v1/callbacks": {"GET": callbacks},
+    "/v1/callbacks/{id}/replay": {"POST": callbacks},
+    "/v1/schedules": {"GET": schedules},
+    "/v1/schedules/{name}": {"GET": schedules, "PUT": schedules, "DELETE": schedules},
+    "/v1/leases": {"POST": leases},
+    "/v1/leases/{lease}/{verb}": {"POST": leases},
+    "/healthz": {"GET": operations.is_alive},
+    "/readyz": {"GET": operations.is_ready},
+    "/metrics": {"GET": metrics.get_metrics},
+    "/openapi.json": {"GET": pages.get_openapi},
+    "/": {"GET": pages.get_landing},
+    "/docs": {"GET": pages.get_docs},
+    "/docs/{name}": {"GET": pages.get_asset},
+}

@@ -1,0 +1,29 @@
+"""The bounds of the HTTP front."""
+
+from offload.core.task import Record, Seconds
+
+
+class HttpConfig(Record, frozen=True, kw_only=True):
+    """What one request may take, and which names the server answers to."""
+
+    json_bytes_max: int = 1024**2
+    upload_bytes_max: int = 5 * 1024**3
+    batch_bytes_max: int = 8 * 1024**2
+    batch_max: int = 1000
+    files_per_task_max: int = 100
+    wait_seconds_max: Seconds = 60
+    result_inline_bytes_max: int = 64 * 1024
+    queue_full_status: int = 503
+    """503, or 429 behind proxies that punish 5xx."""
+    hosts: tuple[str, ...] = ()
+    """Host names beside the loopback ones, without a port."""
+    header_bytes_max: int = 16 * 1024
+    header_count_max: int = 100
+    url_bytes_max: int = 8 * 1024
+    connections_max: int = 10_000
+    header_seconds_max: Seconds = 10.0
+    """How long a request's header may take to arrive."""
+    body_bytes_per_second_min: int = 1024
+    """A body that arrives more slowly, once it had ten seconds, is cut off."""
+    read_seconds_max: Seconds = 60.0
+    """How long a client may take to read one chunk of a file."""

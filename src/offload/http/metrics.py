@@ -1,0 +1,137 @@
+"""What Prometheus reads: the engine's counters and the queues, taken when it asks; all labels are bounded."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+from offload.engine.stats import Stats
+from offload.engine.traffic import QueueView
+from offload.http.call import Call
+from offload.http.stats import HttpStats
+from offload.ports import WorkerState
+
+
+async def get_metrics(call: Call) -> Response:
+    engine = call.engine
+    snapshot = _Snapshot(call.stats, engine.stats, await engine.queues(), engine.workers())
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(snapshot)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Snapshot(Collector):
+    """Everything as it was at one moment."""
+
+    def __init__(
+        self, http: HttpStats, stats: Stats, queues: Sequence[QueueView], workers: Sequence[WorkerState]
+    ) -> None:
+        self._http = http
+        self._stats = stats
+        self._queues = queues
+        self._workers = workers
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._requests()
+        yield from self._tasks()
+        yield from self._of_queues()
+        yield from self._of_workers()
+
+    def _requests(self) -> Iterable[Metric]:
+        labels = ["method", "route"]
+        count = CounterMetricFamily("offload_http_requests", "Requests that were answered.", labels=[*labels, "status"])
+        for (method, route, status), number in self._http.count.items():
+            count.add_metric([method, route, str(status)], number)
+        seconds = CounterMetricFamily(
+            "offload_http_request_seconds", "Time to the answers, long waits included.", labels=labels
+        )
+        for key, total in self._http.seconds.items():
+            seconds.add_metric(list(key), total)
+        return (count, seconds)
+
+    def _tasks(self) -> Iterable[Metric]:
+        stats = self._stats
+        by_job = (
+            ("offload_tasks_submitted", "Tasks accepted since the start.", stats.submitted),
+            ("offload_attempts", "Attempts begun.", stats.attempts),
+            ("offload_retries", "Attempts that failed and are tried again.", stats.retries),
+            ("offload_run_seconds", "Time that ended attempts ran.", stats.run_seconds),
+            ("offload_wait_seconds", "Time between being due and being claimed.", stats.wait_seconds),
+        )
+        for name, help_text, values in by_job:
+            family = CounterMetricFamily(name, help_text, labels=["job"])
+            for job, value in values.items():
+                family.add_metric([job], value)
+            yield family
+        finished = CounterMetricFamily(
+            "offload_tasks_finished", "Tasks that ended.", labels=["job", "status", "reason"]
+        )
+        for key, number in stats.finished.items():
+            finished.add_metric(list(map(str, key)), number)
+        yield finished
+        refused = CounterMetricFamily(
+            "offload_tasks_refused", "Submissions refused for want of room.", labels=["queue", "code"]
+        )
+        for pair, number in stats.refused.items():
+            refused.add_metric(list(pair), number)
+        yield refused
+        for name, help_text, value in (
+            ("offload_worker_deaths", "Worker processes that died with an attempt.", stats.worker_deaths),
+            ("offload_stale_results", "Results refused because their task had moved on.", stats.stale_results),
+            ("offload_store_retries", "Writes repeated because the store could not take them.", stats.store_retries),
+            ("offload_purged_payloads", "Payloads dropped when their retention ended.", stats.purged_payloads),
+            ("offload_purged_rows", "Rows dropped when their retention ended.", stats.purged_rows),
+        ):
+            yield CounterMetricFamily(name, help_text, value=value)
+
+    def _of_queues(self) -> Iterable[Metric]:
+        tasks = GaugeMetricFamily("offload_queue_tasks", "Tasks in the queue.", labels=["queue", "state"])
+        for queue in self._queues:
+            for state in ("queued", "ready", "running"):
+                tasks.add_metric([queue.name, state], getattr(queue, state))
+        yield tasks
+        for name, help_text, attribute in (
+            ("offload_queue_bytes", "Input bytes of the queued and the running.", "bytes"),
+            ("offload_queue_tasks_limit", "How many tasks the queue may hold.", "tasks_max"),
+            ("offload_queue_bytes_limit", "How many input bytes the queue may hold.", "bytes_max"),
+            ("offload_queue_oldest_wait_seconds", "How long the first in line has been due.", "oldest_wait_seconds"),
+            (
+                "offload_queue_predicted_wait_seconds",
+                "How long a task submitted now would wait.",
+                "predicted_wait_seconds",
+            ),
+        ):
+            family = GaugeMetricFamily(name, help_text, labels=["queue"])
+            for queue in self._queues:
+                value = getattr(queue, attribute)
+                if value is not None:
+                    family.add_metric([queue.name], value)
+            yield family
+        paused = GaugeMetricFamily(
+            "offload_queue_paused", "1 while nothing is claimed from the queue.", labels=["queue"]
+        )
+        for queue in self._queues:
+            paused.add_metric([queue.name], queue.state == "paused")
+        yield paused
+
+    def _of_workers(self) -> Iterable[Metric]:
+        count = GaugeMetricFamily("offload_workers", "Worker processes.", labels=["lane", "state"])
+        memory = GaugeMetricFamily("offload_worker_memory_bytes", "Memory of the worker processes.", labels=["lane"])
+        numbers: Counter[tuple[str, str]] = Counter()
+        sizes: Counter[str] = Counter()
+        for worker in self._workers:
+            numbers[worker.lane, "busy" if worker.tasks else "idle"] += 1
+            sizes[worker.lane] += worker.memory_bytes
+        for key, number in numbers.items():
+            count.add_metric(list(key), number)
+        for lane, size in sizes.items():
+            memory.add_metric([lane], size)
+        yield count
+        yield memory

@@ -1,0 +1,69 @@
+"""The pages for people: a landing page and a reference that works offline, and openapi.json behind it."""
+
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files as package_files
+
+import msgspec
+from starlette.responses import Response
+
+from offload.core.errors import FileDoesNotExist
+from offload.http import openapi
+from offload.http.call import Call
+from offload.http.conditional import not_modified
+from offload.http.present import json_answer
+
+PAGE_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+ASSETS = {"style.css": "text/css", "docs.js": "text/javascript", "mark.svg": "image/svg+xml"}
+
+
+async def get_openapi(call: Call) -> Response:
+    """Built once for these jobs."""
+    body = call.memory.get("openapi")
+    if body is None:
+        body = call.memory["openapi"] = msgspec.json.encode(openapi.build(call.engine.catalog, call.config))
+    return json_answer(body)
+
+
+async def get_landing(call: Call) -> Response:
+    return _page(call, "index.html", "text/html")
+
+
+async def get_docs(call: Call) -> Response:
+    return _page(call, "docs.html", "text/html")
+
+
+async def get_asset(call: Call) -> Response:
+    name = call.parameters["name"]
+    if name not in ASSETS:
+        raise FileDoesNotExist(name)
+    return _page(call, name, ASSETS[name])
+
+
+def _page(call: Call, name: str, media_type: str) -> Response:
+    body = _read(name)
+    etag = f'"{hash_of(body)}"'
+    if not_modified(call.header(b"if-none-match"), etag):
+        response = Response(status_code=304)
+    else:
+        response = Response(body, media_type=media_type)
+    response.raw_headers.extend((
+        (b"content-security-policy", PAGE_POLICY),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cache-control", b"no-cache"),
+        (b"etag", etag.encode()),
+    ))  # fmt: skip
+    return response
+
+
+@cache
+def _read(name: str) -> bytes:
+    return package_files("offload.http").joinpath("assets", name).read_bytes()
+
+
+def hash_of(body: bytes) -> str:
+    return sha256(body).hexdigest()[:32]

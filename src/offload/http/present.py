@@ -1,0 +1,188 @@
+"""A task as its JSON: written once by msgspec, times as RFC 3339, nothing guessed."""
+
+import time
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.responses import Response
+
+from offload.core.task import Seconds, Status, Task, TaskError
+from offload.engine.views import View
+
+JSON_TYPE = "application/json"
+
+
+class _Error(msgspec.Struct):
+    type: str
+    message: str
+    traceback: str | UnsetType = UNSET
+
+
+class _Progress(msgspec.Struct):
+    fraction: float | None
+    message: str
+
+
+class _Task(msgspec.Struct):
+    """The fields in the order in which people read them."""
+
+    id: str
+    job: str
+    queue: str
+    status: str
+    reason: str | None
+    attempt: int
+    max_attempts: int
+    priority: int
+    progress: _Progress | None
+    position: int | UnsetType
+    eta_seconds: float | UnsetType
+    created_at: str
+    queued_at: str | None
+    run_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    deadline_at: str | None
+    expires_at: str | None
+    input: Any
+    result: msgspec.Raw | None
+    result_type: str | None
+    result_size: int | None
+    error: _Error | None
+    tags: dict[str, str]
+    links: msgspec.Raw
+
+
+class _State(msgspec.Struct):
+    id: str
+    status: str
+    reason: str | None
+    progress: _Progress | None
+    position: int | UnsetType
+    eta_seconds: float | UnsetType
+
+
+encode = msgspec.json.Encoder().encode
+
+
+def task_json(view: View, inline_bytes_max: int) -> bytes:
+    """Return the JSON of a task."""
+    return encode(_shown(view, inline_bytes_max))
+
+
+def tasks_json(views: list[View], inline_bytes_max: int, **more: Any) -> bytes:
+    """Return `{"tasks": […], …}`."""
+    return encode({"tasks": [_shown(view, inline_bytes_max) for view in views], **more})
+
+
+def state_json(view: View) -> bytes:
+    """Return what `…/status` says."""
+    task = view.task
+    return encode(_State(task.id, task.status, task.reason, _progress(task), _known(view.position), _eta(view)))
+
+
+def error_fields(error: TaskError | None) -> dict[str, str] | None:
+    """Return a task's error as a problem carries it."""
+    if error is None:
+        return None
+    return {"type": error.type, "message": error.message, "traceback": error.traceback}
+
+
+def json_answer(body: bytes, status: int = 200) -> Response:
+    """Return an answer with a body that is JSON already."""
+    return Response(body, status, media_type=JSON_TYPE)
+
+
+def task_path(task: Task) -> str:
+    return f"/v1/tasks/{task.id}"
+
+
+def rfc3339(at: Seconds | None) -> str | None:
+    """Return a time in UTC with milliseconds."""
+    if at is None:
+        return None
+    milliseconds = int(at * 1000)
+    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+
+
+def _shown(view: View, inline_bytes_max: int) -> _Task:
+    task = view.task
+    created_at = rfc3339(task.created_at)
+    assert created_at is not None
+    result, kind, size = _result(task, inline_bytes_max)
+    return _Task(
+        task.id, task.job, task.queue, task.status, task.reason, task.attempt, task.max_attempts, task.priority,
+        _progress(task), _known(view.position), _eta(view),
+        created_at, rfc3339(task.queued_at), rfc3339(task.run_at), rfc3339(task.started_at),
+        rfc3339(task.finished_at), rfc3339(task.deadline_at), rfc3339(task.expires_at),
+        _input(task), result, kind, size,
+        None if task.error is None else _Error(task.error.type, task.error.message, task.error.traceback),
+        task.tags, _links(task.id),
+    )  # fmt: skip
+
+
+def _result(task: Task, inline_bytes_max: int) -> tuple[msgspec.Raw | None, str | None, int | None]:
+    if task.status is not Status.DONE or task.payload_dropped:
+        return None, None, None
+    if task.result_file is not None:
+        return None, task.result_file.type, task.result_file.size
+    result = task.result or b"null"
+    return (msgspec.Raw(result) if len(result) <= inline_bytes_max else None), JSON_TYPE, len(result)
+
+
+def _input(task: Task) -> Any:
+    if not task.files:
+        return msgspec.Raw(task.input)
+    shown = msgspec.json.decode(task.input)
+    for file in task.files:
+        url = f"{task_path(task)}/input/{quote(file.field, safe='')}"
+        _put(shown, file.field, {"name": file.name, "type": file.type, "size": file.size, "url": url})
+    return shown
+
+
+def _put(holder: Any, path: str, value: dict[str, Any]) -> bool:
+    """Put `value` at a dotted path; a key may hold dots itself, so every way to cut the path is tried."""
+    if isinstance(holder, list):
+        head, _, rest = path.partition(".")
+        index = int(head) if head.isdigit() else len(holder)
+        if index >= len(holder):
+            return False
+        if rest:
+            return _put(holder[index], rest, value)
+        holder[index] = value
+        return True
+    if not isinstance(holder, dict):
+        return False
+    if path in holder:
+        holder[path] = value
+        return True
+    cuts = [at for at, character in enumerate(path) if character == "."]
+    return any(path[:at] in holder and _put(holder[path[:at]], path[at + 1 :], value) for at in cuts)
+
+
+def _links(task_id: str) -> msgspec.Raw:
+    own = f"/v1/tasks/{task_id}"
+    return msgspec.Raw(
+        f'{{"self":"{own}","status":"{own}/status","result":"{own}/result",'
+        f'"events":"{own}/events","logs":"{own}/logs","cancel":"{own}/cancel"}}'.encode()
+    )
+
+
+def _progress(task: Task) -> _Progress | None:
+    return None if task.progress is None else _Progress(task.progress.fraction, task.progress.message)
+
+
+def _known(value: int | None) -> int | UnsetType:
+    return UNSET if value is None else value
+
+
+def _eta(view: View) -> float | UnsetType:
+    return UNSET if view.eta_seconds is None else round(view.eta_seconds, 1)

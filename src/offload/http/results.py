@@ -1,0 +1,84 @@
+"""What comes out of a task: its result, its input files, its logs."""
+
+from starlette.responses import Response
+
+from offload.core.errors import (
+    FileDoesNotExist,
+    OffloadError,
+    ResultExpired,
+    TaskFailed,
+    TaskIsCanceled,
+    TaskIsDeleted,
+)
+from offload.core.task import Status, Task
+from offload.http.call import Call
+from offload.http.present import error_fields, json_answer, task_json, task_path
+from offload.http.problems import problem
+from offload.http.reading import task_of, wait_for
+from offload.http.serving import FileAnswer, serve_file, serve_json
+
+
+async def get_result(call: Call) -> Response:
+    """The result itself, as JSON or as the file."""
+    return await answer_result(call, await wait_for(call))
+
+
+async def answer_result(call: Call, task: Task) -> Response:
+    """Return what `GET …/result` answers for this task, with its Location."""
+    if not task.final:
+        view = await call.engine.view(task)
+        response = json_answer(task_json(view, call.config.result_inline_bytes_max), 202)
+        response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))
+    elif task.status is not Status.DONE:
+        response = _ended_without_result(task)
+    elif task.payload_dropped:
+        response = problem(ResultExpired(f"the result of task {task.id} is no longer kept"))
+    elif task.result_file is not None:
+        response = await serve_file(
+            call, task.result_file, ResultExpired(f"the result of task {task.id} is no longer kept")
+        )
+    else:
+        response = serve_json(call, task.result or b"null", f'"{task.version}.{task.attempt}"')
+    if call.method == "POST":
+        response.raw_headers.append((b"location", task_path(task).encode()))
+    return response
+
+
+def _ended_without_result(task: Task) -> Response:
+    if task.status is Status.FAILED:
+        why = task.error.message if task.error is not None else str(task.reason)
+        error: OffloadError = TaskFailed(
+            f"task {task.id} failed: {why}", task=task.id, reason=task.reason, error=error_fields(task.error)
+        )
+        return problem(error)
+    if task.status is Status.CANCELED:
+        return problem(TaskIsCanceled(f"task {task.id} was canceled; it has no result", task=task.id), status=410)
+    return problem(TaskIsDeleted(f"task {task.id} was deleted, with its result", task=task.id), status=410)
+
+
+async def get_input(call: Call) -> Response:
+    """One input file, as it was uploaded."""
+    task, name = await task_of(call), call.parameters["name"]
+    if task.status is Status.DELETED:
+        return problem(TaskIsDeleted(f"task {task.id} was deleted, with its input", task=task.id), status=410)
+    expired = ResultExpired(f"the input of task {task.id} is no longer kept")
+    if task.payload_dropped:
+        raise expired
+    file = next((file for file in task.files if file.field == name), None)
+    if file is None:
+        raise FileDoesNotExist(name)
+    return await serve_file(call, file, expired)
+
+
+async def get_logs(call: Call) -> Response:
+    """What the attempts printed and logged."""
+    task = await task_of(call)
+    lines = (line.encode("utf-8", "replace") async for line in call.engine.logs(call.sees, task.id))
+    first = b"" if call.method == "HEAD" else await anext(lines, b"")
+    response = FileAnswer(first, lines, 200, call.config.read_seconds_max) if first else Response(b"")
+    response.raw_headers.extend((
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),
+    ))  # fmt: skip
+    return response

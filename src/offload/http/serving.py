@@ -1,0 +1,141 @@
+"""Stored bytes as an answer: ranges, names, and headers that keep a browser from running what a client uploaded."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from offload.core.errors import OffloadError
+from offload.core.task import FileRef, Seconds
+from offload.http.call import Call
+from offload.http.conditional import Span, choose_span, not_modified
+from offload.http.present import JSON_TYPE
+
+INERT_TYPES = frozenset({
+    "image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "text/plain", "application/json",
+    "audio/mpeg", "audio/wav", "audio/x-wav", "audio/ogg", "audio/flac", "audio/aac", "audio/mp4", "audio/webm",
+    "video/mp4", "video/webm", "video/ogg",
+})  # fmt: skip
+"""What a browser may show in place; everything else is downloaded, because it could be made to run."""
+
+SAFE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"sandbox; default-src 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"private, no-cache"),
+)
+
+
+class FileAnswer(Response):
+    """Streams a part of a blob; a client that does not read, or has gone, ends it."""
+
+    def __init__(self, first: bytes, rest: AsyncIterator[bytes], status: int, read_seconds_max: Seconds) -> None:
+        super().__init__(b"", status)
+        self.raw_headers.clear()
+        self._first = first
+        self._rest = rest
+        self._read_seconds_max = read_seconds_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await self._send(send, self._first)
+            async for chunk in self._rest:
+                if gone.done():
+                    return
+                await self._send(send, chunk)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+
+    async def _send(self, send: Send, chunk: bytes) -> None:
+        message: Message = {"type": "http.response.body", "body": chunk, "more_body": True}
+        async with asyncio.timeout(self._read_seconds_max):
+            await send(message)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def serve_file(call: Call, file: FileRef, gone: OffloadError) -> Response:
+    """Answer with a blob, or raise `gone` when it is not there any more."""
+    etag = f'"{file.sha256}"' if file.sha256 else None
+    if etag is not None and not_modified(call.header(b"if-none-match"), etag):
+        response = Response(status_code=304)
+        response.raw_headers.append((b"etag", etag.encode()))
+        return response
+    span = choose_span(
+        file.size, call.header(b"range") if call.method == "GET" else None, call.header(b"if-range"), etag
+    )
+    chunks = _chunks(call, file, span)
+    try:
+        first = b"" if call.method == "HEAD" or span.size == 0 else await anext(chunks)
+    except (OffloadError, StopAsyncIteration):
+        raise gone from None
+    status = 206 if span.partial else 200
+    if call.method == "HEAD":
+        response = Response(status_code=status)
+        response.raw_headers.clear()
+    else:
+        response = FileAnswer(first, chunks, status, call.config.read_seconds_max)
+    response.raw_headers.extend(_headers(file, span, etag))
+    return response
+
+
+def serve_json(call: Call, body: bytes, etag: str) -> Response:
+    """Answer with a JSON result that is in memory."""
+    if not_modified(call.header(b"if-none-match"), etag):
+        response = Response(status_code=304)
+    else:
+        span = choose_span(
+            len(body), call.header(b"range") if call.method == "GET" else None, call.header(b"if-range"), etag
+        )
+        part = body[span.start : span.start + span.size] if span.partial else body
+        response = Response(part, 206 if span.partial else 200, media_type=JSON_TYPE)
+        response.raw_headers.extend(((b"accept-ranges", b"bytes"), *_content_range(span), *SAFE_HEADERS))
+    response.raw_headers.append((b"etag", etag.encode()))
+    return response
+
+
+def content_disposition(name: str, media_type: str) -> str:
+    """Return the field of RFC 6266: the name as plain ASCII, and as UTF-8 for those who can."""
+    kind = "inline" if media_type in INERT_TYPES else "attachment"
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name) or "file"
+    if plain == name:
+        return f'{kind}; filename="{plain}"'
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name.encode('utf-8', 'replace'), safe='')}"
+
+
+async def _chunks(call: Call, file: FileRef, span: Span) -> AsyncIterator[bytes]:
+    left = span.size
+    async for chunk in call.engine.blobs.read(file.blob, start=span.start, size=span.size):
+        left -= len(chunk)
+        yield chunk
+    if left:
+        raise OSError(f"blob {file.blob} ended {left} bytes too early")  # the client sees the connection break
+
+
+def _headers(file: FileRef, span: Span, etag: str | None) -> list[tuple[bytes, bytes]]:
+    media_type = "text/plain; charset=utf-8" if file.type == "text/plain" else file.type
+    headers = [
+        (b"content-type", media_type.encode("ascii", "replace")),
+        (b"content-length", b"%d" % span.size),
+        (b"content-disposition", content_disposition(file.name, file.type).encode()),
+        (b"accept-ranges", b"bytes"),
+        *_content_range(span),
+        *SAFE_HEADERS,
+    ]
+    if etag is not None:
+        headers.append((b"etag", etag.encode()))
+    return headers
+
+
+def _content_range(span: Span) -> list[tuple[bytes, bytes]]:
+    if not span.partial:
+        return []
+    return [(b"content-range", f"bytes {span.start}-{span.start + span.size - 1}/{span.total}".encode())]
