@@ -1,1 +1,29 @@
-"""Calls an offload server from Python."""
+"""The Python client: blocking and async over one core."""
+
+from offload.client.asynchronous import AsyncClient, AsyncResultFile, AsyncSubmitted
+from offload.client.errors import RemoteError, ServerUnreachable, WaitTimeout
+from offload.client.options import Options
+from offload.client.orders import NewTask
+from offload.client.replies import Event, JobDescription, Progress, QueueState, RemoteTask, StoredFile, TaskState
+from offload.client.sync import Client, ResultFile, Submitted
+
+__all__ = [
+    "AsyncClient",
+    "AsyncResultFile",
+    "AsyncSubmitted",
+    "Client",
+    "Event",
+    "JobDescription",
+    "NewTask",
+    "Options",
+    "Progress",
+    "QueueState",
+    "RemoteError",
+    "RemoteTask",
+    "ResultFile",
+    "ServerUnreachable",
+    "StoredFile",
+    "Submitted",
+    "TaskState",
+    "WaitTimeout",
+]

@@ -1,0 +1,308 @@
+"""The client for async code: the same calls over the same core, awaited; safe to share among tasks of one loop."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar, cast
+
+import httpx2
+
+from offload.client import calls, downloads, waiting
+from offload.client.effects import Answer, Body, Close, Drain, Effect, Flow, Read, Send, Sleep, Tell, Work
+from offload.client.options import Options
+from offload.client.orders import NewTask, as_file, as_order, find_query
+from offload.client.replies import Event, JobDescription, QueueState, RemoteTask, StoredFile, TaskState
+from offload.client.retries import Rules
+from offload.client.sync import Progress, shown
+from offload.client.transport import (
+    Open,
+    client_options,
+    lower_names,
+    make_rules,
+    request_options,
+    stays_open,
+    too_slow,
+    unreachable,
+)
+from offload.client.waiting import FoundFile, FoundJson
+
+T = TypeVar("T")
+
+
+class AsyncResultFile:
+    """A result that is a file; its bytes are read from the server when they are asked for."""
+
+    def __init__(self, client: "AsyncClient", found: FoundFile) -> None:
+        self._client = client
+        self._found = found
+        self.name = found.name
+        self.type = found.type
+        self.size = found.size
+
+    async def save(self, path: str | PathLike[str]) -> Path:
+        """Write it to a path, or into a directory under its own name; return where. An existing file is replaced."""
+        return await self._client._run(downloads.save(self._client._rules, self._found, Path(path)))
+
+    async def read_bytes(self) -> bytes:
+        return await self._client._run(downloads.read_bytes(self._client._rules, self._found))
+
+    def __repr__(self) -> str:
+        return f"AsyncResultFile(name={self.name!r}, type={self.type!r}, size={self.size})"
+
+
+class AsyncSubmitted:
+    """A task on the server; see `Submitted`."""
+
+    def __init__(self, client: "AsyncClient", task_id: str, job: str = "") -> None:
+        self._client = client
+        self.id = task_id
+        self.job = job
+
+    async def get(self) -> RemoteTask:
+        return await self._client.get(self.id)
+
+    async def status(self) -> TaskState:
+        return await self._client.status(self.id)
+
+    async def wait(self, timeout_seconds: float | None = None, *, progress: Progress = False) -> TaskState:
+        """Wait until it has ended, however it did. Raise WaitTimeout."""
+        with shown(progress, self.job or self.id[:8]) as listener:
+            return await self._client._run(waiting.wait(self._client._rules, self.id, timeout_seconds, listener))
+
+    async def result(self, timeout_seconds: float | None = None, *, progress: Progress = False) -> Any:
+        """Wait for the result: a JSON value or an AsyncResultFile. Raise as `Submitted.result` does."""
+        await self.wait(timeout_seconds, progress=progress)
+        return self._client._given(await self._client._run(waiting.result(self._client._rules, self.id)))
+
+    async def run(self) -> RemoteTask:
+        return await self._client.run(self.id)
+
+    async def cancel(self) -> RemoteTask:
+        return await self._client.cancel(self.id)
+
+    async def retry(self) -> RemoteTask:
+        return await self._client.retry(self.id)
+
+    async def delete(self) -> None:
+        await self._client.delete(self.id)
+
+    async def logs(self) -> str:
+        return await self._client.logs(self.id)
+
+    async def iter_events(self) -> AsyncIterator[Event]:
+        """Yield changes of status and progress until it has ended; asks as often as the server suggests."""
+        watch = waiting.Watch(self._client._rules, self.id)
+        while (event := await self._client._run(watch.next())) is not None:
+            yield event
+
+    def __repr__(self) -> str:
+        return f"AsyncSubmitted(id={self.id!r}, job={self.job!r})"
+
+
+class AsyncClient:
+    """Talks to one offload server from async code; time limits, retries and errors are those of `Client`."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        timeout_seconds: float = 30.0,
+        retries: int = 8,
+        api_key: str | None = None,
+    ) -> None:
+        self._rules: Rules = make_rules(url, timeout_seconds, retries)
+        self._http = httpx2.AsyncClient(**client_options(self._rules, api_key))
+        self.url = self._rules.url
+
+    async def call(
+        self,
+        job: str,
+        input: Mapping[str, Any] | None = None,
+        /,
+        *,
+        wait_seconds: float | None = None,
+        progress: Progress = False,
+        options: Options | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """Run a job and return its result: a JSON value, or an AsyncResultFile; see `Client.call`."""
+        order = as_order(job, input, parameters, options)
+        with shown(progress, job) as listener:
+            return self._given(await self._run(waiting.call(self._rules, order, wait_seconds, listener)))
+
+    async def submit(
+        self, job: str, input: Mapping[str, Any] | None = None, /, *, options: Options | None = None, **parameters: Any
+    ) -> AsyncSubmitted:
+        """Hand in a task, durable when this returns, and do not wait. Raise WrongInput, QueueFull, JobDoesNotExist."""
+        order = as_order(job, input, parameters, options)
+        return AsyncSubmitted(self, calls.created_id(await self._run(calls.submit(self._rules, order))), job)
+
+    async def create(
+        self, job: str, input: Mapping[str, Any] | None = None, /, *, options: Options | None = None, **parameters: Any
+    ) -> AsyncSubmitted:
+        """Create a task that does not run before `run` is called."""
+        order = as_order(job, input, parameters, options)
+        return AsyncSubmitted(self, calls.created_id(await self._run(calls.create(self._rules, order, run=False))), job)
+
+    async def batch(self, tasks: Sequence[NewTask]) -> list[AsyncSubmitted]:
+        """Create and run up to 1,000 tasks, all or none; WrongInput's `index` says which one is wrong."""
+        orders = [as_order(task.job, task.input, {}, task.options) for task in tasks]
+        return [AsyncSubmitted(self, task.id, task.job) for task in await self._run(calls.batch(self._rules, orders))]
+
+    def task(self, task_id: str) -> AsyncSubmitted:
+        """Return a hold on a task by its id, without asking the server."""
+        return AsyncSubmitted(self, task_id)
+
+    async def get(self, task_id: str) -> RemoteTask:
+        return await self._run(calls.get(self._rules, task_id))
+
+    async def status(self, task_id: str) -> TaskState:
+        return await self._run(waiting.state(self._rules, task_id))
+
+    async def find(
+        self,
+        *,
+        job: str | None = None,
+        queue: str | None = None,
+        status: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> AsyncIterator[RemoteTask]:
+        """Yield tasks, newest first, asking for page after page as they are used."""
+        query = find_query(job, queue, status, tags, created_after=created_after, created_before=created_before)
+        while True:
+            page = await self._run(calls.page(self._rules, query))
+            for task in page.tasks:
+                yield task
+            if page.next is None:
+                return
+            query["cursor"] = page.next
+
+    async def run(self, task_id: str) -> RemoteTask:
+        return await self._run(calls.run(self._rules, task_id))
+
+    async def cancel(self, task_id: str) -> RemoteTask:
+        return await self._run(calls.cancel(self._rules, task_id))
+
+    async def retry(self, task_id: str) -> RemoteTask:
+        return await self._run(calls.retry(self._rules, task_id))
+
+    async def delete(self, task_id: str) -> None:
+        await self._run(calls.delete(self._rules, task_id))
+
+    async def logs(self, task_id: str) -> str:
+        return await self._run(calls.logs(self._rules, task_id))
+
+    async def upload_file(
+        self, file: "str | PathLike[str] | bytes | IO[bytes]", *, name: str | None = None
+    ) -> StoredFile:
+        """Store a file; `file:{id}` names it in the input of any number of tasks. Raise BodyTooLarge, DiskFull."""
+        return await self._run(calls.upload(self._rules, as_file(file, name)))
+
+    async def download(self, task_id: str, path: str | PathLike[str]) -> Path:
+        """Write the result of a DONE task to a path, JSON included; return where."""
+        return await self._run(downloads.save_result(self._rules, task_id, Path(path)))
+
+    async def jobs(self) -> list[JobDescription]:
+        return await self._run(calls.jobs(self._rules))
+
+    async def queues(self) -> list[QueueState]:
+        return await self._run(calls.queues(self._rules))
+
+    async def pause(self, queue: str) -> QueueState:
+        """Stop starting tasks of a queue; accepting them goes on."""
+        return await self._run(calls.set_paused(self._rules, queue, True))
+
+    async def resume(self, queue: str) -> QueueState:
+        return await self._run(calls.set_paused(self._rules, queue, False))
+
+    async def aclose(self) -> None:
+        """Close the connections; tasks go on."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _given(self, found: FoundFile | FoundJson) -> Any:
+        return AsyncResultFile(self, found) if isinstance(found, FoundFile) else found.value
+
+    async def _run(self, flow: Flow[T]) -> T:
+        """Drive a flow: do what it asks for and tell it what came of it."""
+        opened: list[Open] = []
+        given: Any = None
+        failed: Exception | None = None
+        try:
+            while True:
+                try:
+                    effect = flow.send(given) if failed is None else flow.throw(failed)
+                except StopIteration as end:
+                    return cast(T, end.value)
+                given, failed = None, None
+                try:
+                    given = await self._do(effect, opened)
+                except httpx2.TransportError as error:
+                    failed = unreachable(error)
+                except Exception as error:
+                    failed = error
+        finally:
+            flow.close()
+            for each in opened:
+                await each.response.aclose()
+
+    async def _do(self, effect: Effect, opened: list[Open]) -> Any:
+        match effect:
+            case Send():
+                return await self._send(effect, opened)
+            case Read(stream):
+                return await anext(stream.pieces, b"")
+            case Drain(stream):
+                return await self._drained(stream)
+            case Close(stream):
+                await stream.response.aclose()
+            case Sleep(seconds):
+                await asyncio.sleep(seconds)
+            case Tell(listener, value):
+                told = listener(value)
+                if inspect.isawaitable(told):
+                    await told
+            case Work(do):
+                return await asyncio.to_thread(do)
+
+    async def _send(self, effect: Send, opened: list[Open]) -> Answer:
+        body = effect.request.body
+        content = None if body is None else body.content if body.stream is None else _from_thread(body)
+        request = self._http.build_request(**request_options(self._rules, effect), content=content)
+        response = await self._http.send(request, stream=True)
+        stream = Open(response, response.aiter_raw(), effect.deadline)
+        opened.append(stream)
+        headers = lower_names(response.headers)
+        if stays_open(effect.request, response.status_code):
+            return Answer(status=response.status_code, headers=headers, stream=stream)
+        return Answer(status=response.status_code, headers=headers, body=await self._drained(stream))
+
+    async def _drained(self, stream: Open) -> bytes:
+        pieces = []
+        async for piece in stream.pieces:
+            pieces.append(piece)
+            if stream.deadline is not None and self._rules.clock() > stream.deadline:
+                raise too_slow()
+        await stream.response.aclose()
+        return b"".join(pieces)
+
+
+async def _from_thread(body: Body) -> AsyncIterator[bytes]:
+    """Read files in a thread, so that a slow disk holds nobody up."""
+    assert body.stream is not None
+    pieces: Iterator[bytes] = body.stream()
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece
