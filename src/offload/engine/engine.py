@@ -54,6 +54,7 @@ class Engine:
         self._dispatcher = Dispatcher(parts, self._paused, self._reaper.due_later)
         self._reaper.serve(self._dispatcher)
         self._loops: list[asyncio.Task[None]] = []
+        self._stopped = False
 
     @property
     def catalog(self) -> Catalog:
@@ -91,7 +92,13 @@ class Engine:
         self.stopping.set()
 
     async def stop(self, grace_seconds: Seconds) -> None:
-        """Let attempts run until the grace ends and give back the rest. Submits are refused from here on."""
+        """Let attempts run until the grace ends and give back the rest; tasks are accepted until that is done.
+
+        Call it once more without harm.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
         self.begin_stop()
         await self._dispatcher.stop(grace_seconds)
         self.gate.close()

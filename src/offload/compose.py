@@ -1,0 +1,116 @@
+"""Wires a node together: the only place where an adapter has a name."""
+
+import logging
+import os
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from offload.blobs.local import LocalBlobs
+from offload.clock import SteadyClock
+from offload.core.catalog import Catalog
+from offload.engine.engine import Engine
+from offload.engine.gate import Gate
+from offload.engine.hub import Hub
+from offload.engine.parts import Parts, Timing
+from offload.engine.stats import Stats
+from offload.engine.traffic import Traffic
+from offload.http.app import make_app
+from offload.http.config import HttpConfig
+from offload.loading import load_catalog
+from offload.settings import Settings
+from offload.stores.sqlite.store import SqliteStore
+from offload.workers.pool import Pool, PoolSettings
+
+log = logging.getLogger("offload.node")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One running offload process: its engine, and the HTTP front over it."""
+
+    engine: Engine
+    app: ASGIApp
+    http: HttpConfig
+    catalog: Catalog
+    settings: Settings
+
+
+@asynccontextmanager
+async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Node]:
+    """Start a node; leaving drains it: attempts run until the grace ends, the rest is given back."""
+    catalog = load_catalog(settings.jobs)
+    clock = SteadyClock()
+    data = settings.data.absolute()
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        store = await SqliteStore.open(data / "offload.sqlite", relaxed=settings.durability == "relaxed")
+        stack.push_async_callback(store.close)
+        blobs = LocalBlobs(data / "blobs")
+        await blobs.start()
+        traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
+        pool = Pool(catalog, settings.jobs, _pool_settings(settings, environ, data / "scratch"), clock)
+        parts = Parts(
+            node=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            catalog=catalog,
+            store=store,
+            queues=store,
+            files=store,
+            blobs=blobs,
+            workers=pool,
+            clock=clock,
+            timing=_timing(settings),
+            traffic=traffic,
+            hub=Hub(store.read),
+            stats=Stats(),
+            chance=random.SystemRandom().random,
+        )
+        engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=settings.disk_free_min_bytes), clock)
+        await engine.start()
+        stack.push_async_callback(engine.stop, settings.grace_seconds)
+        http = _http_config(settings)
+        yield Node(engine=engine, app=make_app(engine, http), http=http, catalog=catalog, settings=settings)
+
+
+def _timing(settings: Settings) -> Timing:
+    return Timing(
+        lease_seconds=settings.lease_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        sweep_seconds=settings.sweep_seconds,
+        payload_seconds=settings.payload_seconds,
+        audit_seconds=settings.audit_seconds,
+        key_seconds=settings.key_seconds,
+        file_seconds=settings.file_seconds,
+    )
+
+
+def _pool_settings(settings: Settings, environ: Mapping[str, str], scratch: Path) -> PoolSettings:
+    return PoolSettings(
+        scratch=scratch,
+        environment=settings.child_environ(environ),
+        workers=settings.workers,
+        timeout_seconds=settings.job_timeout_seconds,
+        grace_seconds=settings.job_grace_seconds,
+        memory_bytes=settings.memory_bytes,
+        recycle_tasks=settings.recycle_tasks,
+        recycle_memory_bytes=settings.recycle_memory_bytes,
+        result_bytes_max=settings.result_bytes_max,
+        log_bytes_max=settings.log_bytes_max,
+        nice=settings.nice,
+    )
+
+
+def _http_config(settings: Settings) -> HttpConfig:
+    return HttpConfig(
+        json_bytes_max=settings.json_bytes_max,
+        upload_bytes_max=settings.upload_bytes_max,
+        wait_seconds_max=settings.wait_max_seconds,
+        queue_full_status=settings.queue_full_status,
+        hosts=settings.hosts,
+    )
