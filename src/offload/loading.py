@@ -12,6 +12,9 @@ from types import ModuleType
 from offload.core.catalog import Catalog
 from offload.core.errors import CannotLoadJobs, OffloadError
 
+_LOADED = "__loaded_by_offload__"
+"""Marks modules that came from a file: another file of that name may take the place, a library may not lose it."""
+
 
 def load_catalog(target: str) -> Catalog:
     """Return the jobs of a file or module; raise CannotLoadJobs, or WrongJob when a job in it cannot work."""
@@ -40,13 +43,14 @@ def _load_file(target: str) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and known.__dict__.get("__file__") == str(path):
         return known
-    if known is not None or name in sys.stdlib_module_names:
+    if name in sys.stdlib_module_names or (known is not None and not hasattr(known, _LOADED)):
         raise CannotLoadJobs(f"{target} has the name of another module, {name}, and would hide it: rename the file")
     _put_on_path(path.parent)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise CannotLoadJobs(f"{target} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
+    setattr(module, _LOADED, True)
     sys.modules[name] = module  # before it runs, as `import` does: dataclasses and pydantic look their module up
     try:
         spec.loader.exec_module(module)
