@@ -23,6 +23,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "FileDoesNotExist": (404, "There is no such file"),
     "QueueDoesNotExist": (404, "There is no such queue"),
     "MethodNotAllowed": (405, "This address does not take that method"),
+    "RequestTooSlow": (408, "The request arrives too slowly"),
     "TaskAlreadyExists": (409, "Another task has this id"),
     "TaskConflict": (409, "The task is in a state in which this cannot be done"),
     "TaskIsFinal": (409, "The task has ended"),
