@@ -1,0 +1,48 @@
+"""SIGTERM in a worker process: raised inside user code, and held back while we are in the middle of something."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from offload.workers.child.failures import Terminated
+
+
+class Interrupts:
+    """Decides when `Terminated` may be raised in the main thread."""
+
+    def __init__(self) -> None:
+        self.open = False
+        """User code runs, or we wait for work: the exception may come."""
+        self.terminated = False
+        self._shields = 0
+        self._main = threading.get_ident()
+        self.install()
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+    def install(self) -> None:
+        """Take the signal over; again after each attempt, because a job may have."""
+        if signal.getsignal(signal.SIGTERM) != self._on_term:
+            signal.signal(signal.SIGTERM, self._on_term)
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Let nothing interrupt what is inside: half a frame would end the conversation."""
+        if threading.get_ident() != self._main:
+            yield
+            return
+        before = self.terminated
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+            if self.terminated and not before and self.open and not self._shields:
+                raise Terminated
+
+    def _on_term(self, number: int, frame: FrameType | None) -> None:
+        first, self.terminated = not self.terminated, True
+        if first and self.open and not self._shields:
+            raise Terminated

@@ -1,0 +1,333 @@
+"""The Workers port: lanes of processes that run user code, behind one front."""
+
+import asyncio
+import logging
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from offload.core.catalog import Catalog
+from offload.core.job import Job
+from offload.core.outcome import Failed, Outcome, Unrun
+from offload.core.task import Reason, Seconds, Task, TaskError, TaskEvent
+from offload.ports import Clock, Listener, Note, Room, Work, WorkerState
+from offload.workers import strays
+from offload.workers.attempts import Attempt, Stop
+from offload.workers.capture import AttemptLog
+from offload.workers.children import Child, Plan, State, remove_traces
+from offload.workers.deaths import OomKills, over_memory
+from offload.workers.lanes import Lane, LaneSpec
+from offload.workers.limits import memory_of_bytes
+from offload.workers.memory_watch import MemoryWatch
+from offload.workers.protocol import Boot, InputFile, Said
+from offload.workers.watchdog import Watchdog
+
+log = logging.getLogger("offload.workers")
+
+BEAT_SECONDS = 0.1
+LEAVE_SECONDS = 2.0
+"""How long idle processes may take to leave when the pool stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """The limits and places of a pool; what a job says of itself comes first."""
+
+    scratch: Path
+    """A directory of the pool's own; emptied at start. On the file system of the blobs, results move for free."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What worker processes see; nothing else of the server's environment reaches them."""
+    workers: int = 2
+    timeout_seconds: Seconds | None = None
+    grace_seconds: Seconds = 5.0
+    memory_bytes: int | None = None
+    recycle_tasks: int | None = None
+    recycle_memory_bytes: int | None = None
+    result_bytes_max: int = 2**30
+    log_bytes_max: int = 256 * 2**10
+    nice: int = 10
+
+
+class Pool:
+    """Keeps the processes of a catalog's jobs and tells a Listener, exactly once each, how attempts end."""
+
+    def __init__(self, catalog: Catalog, target: str, settings: PoolSettings, clock: Clock) -> None:
+        self._catalog = catalog
+        self._target = target
+        self._settings = settings
+        self._clock = clock
+        self._node = secrets.token_hex(8)
+        self._listener: Listener | None = None
+        self._lanes: list[Lane] = []
+        self._lane_of_job: dict[str, Lane] = {}
+        self._attempts: dict[tuple[str, int], tuple[Attempt, Lane]] = {}
+        self._stopping = False
+        self._beating: asyncio.TimerHandle | None = None
+        self._telling_room = False
+        self._idle = asyncio.Event()
+        self._buried = asyncio.Event()
+
+    async def start(self, listener: Listener) -> None:
+        """Start every process; return when each lane has one that is ready, or has failed in its first try."""
+        self._listener = listener
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="offload-workers")
+        self._oom_kills = OomKills()
+        self._memory_watch = MemoryWatch(self._limited, self._over_memory)
+        self._watchdog = Watchdog(self._node)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, _empty, self._settings.scratch)
+        self._watchdog.start()
+        for spec in lane_specs(self._catalog, self._settings):
+            lane = Lane(spec, self._plan(spec), self)
+            self._lanes.append(lane)
+            self._lane_of_job.update({job.name: lane for job in spec.jobs})
+            lane.start()
+        for lane in self._lanes:
+            await lane.tried.wait()
+
+    def rooms(self) -> list[Room]:
+        if self._stopping:
+            return []
+        now = self._now()
+        return [room for lane in self._lanes for room in lane.rooms(now)]
+
+    def run(self, work: Work) -> None:
+        """Hand over an attempt; one for which there is no room any more is given back unrun."""
+        task = work.task
+        job = self._catalog.jobs[task.job]
+        attempt = Attempt(
+            task=task,
+            job=job,
+            files=[
+                InputFile(file.field, work.paths[file.blob], file.name, file.type, file.size) for file in task.files
+            ],
+            log=AttemptLog(self._settings.log_bytes_max if job.log_bytes_max is None else job.log_bytes_max),
+            timeout_seconds=self._settings.timeout_seconds if job.timeout_seconds is None else job.timeout_seconds,
+            grace_seconds=self._settings.grace_seconds if job.grace_seconds is None else job.grace_seconds,
+        )
+        assert attempt.key not in self._attempts, "an attempt is run once"
+        lane = self._lane_of_job[job.name]
+        self._attempts[attempt.key] = attempt, lane
+        if self._stopping or not lane.run(attempt, self._now()):
+            asyncio.get_running_loop().call_soon(self.finish, attempt, Unrun())
+            return
+        if self._beating is None:
+            self._beating = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+        if self._memory_limit(lane, attempt) is not None:
+            self._memory_watch.wake()
+
+    def cancel(self, task: Task) -> None:
+        self._stop_attempt((task.id, task.attempt), Stop.CANCEL)
+
+    def workers(self) -> list[WorkerState]:
+        now = self._now()
+        return [
+            WorkerState(
+                pid=child.pid,
+                lane=lane.spec.name,
+                tasks=tuple(attempt.task.id for attempt in child.attempts.values()),
+                busy_seconds=child.head_seconds(now),
+                memory_bytes=memory_of_bytes(child.pid),
+                tasks_done=child.tasks_done,
+            )
+            for lane, child in self._children()
+        ]
+
+    async def stop(self, *, grace_seconds: Seconds) -> None:
+        self._stopping = True
+        for lane in self._lanes:
+            lane.close()
+        for _, child in list(self._children()):
+            child.recall_waiting()
+            child.wear_out()
+        if self._attempts:
+            await self._wait_idle(grace_seconds)
+        for attempt, _ in list(self._attempts.values()):
+            self._stop_attempt(attempt.key, Stop.SHUTDOWN)
+        for _, child in list(self._children()):
+            if child.attempts:
+                child.terminate(min(LEAVE_SECONDS, self._settings.grace_seconds))
+        await self._wait_empty(LEAVE_SECONDS)
+        for _, child in list(self._children()):
+            child.kill()
+        await self._wait_empty(None)
+        assert not self._attempts, "every run has ended"
+        await self._leave_nothing()
+
+    def finish(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Tell the listener how an attempt ended; nothing is said of it afterwards."""
+        del self._attempts[attempt.key]
+        assert self._listener is not None
+        now = self._clock.now()
+        last_words = tuple(self._event(attempt, "log", data, now) for data in attempt.log.rest())
+        if not self._attempts:
+            self._idle.set()
+        self._listener.ended(attempt.task, outcome, last_words)
+
+    def said(self, attempt: Attempt, said: Said) -> None:
+        if said.log:
+            attempt.log.add(said.log)
+        if said.progress is not None or said.outputs:
+            now = self._clock.now()
+            events = tuple(self._event(attempt, "output", data, now) for data in said.outputs)
+            assert self._listener is not None
+            self._listener.noted(Note(task=attempt.task, progress=said.progress, events=events))
+
+    def room_freed(self) -> None:
+        """Tell once for all that happens in this turn of the loop."""
+        if not self._telling_room:
+            self._telling_room = True
+            asyncio.get_running_loop().call_soon(self._tell_room)
+
+    def buried(self, child: Child) -> None:
+        self._threads.submit(remove_traces, child.name, child.scratch)
+        self._buried.set()
+
+    def oom_killed(self) -> bool:
+        return self._oom_kills.more()
+
+    def _tell_room(self) -> None:
+        self._telling_room = False
+        assert self._listener is not None
+        self._listener.room_freed()
+
+    def _stop_attempt(self, key: tuple[str, int], why: Stop) -> None:
+        found = self._attempts.get(key)
+        if found is None:
+            return
+        attempt, lane = found
+        child = next((child for child in lane.children if child.attempts.get(attempt.ticket) is attempt), None)
+        if child is not None:
+            child.stop(attempt, why)
+
+    def _beat(self) -> None:
+        self._beating = None
+        now = self._now()
+        for _, child in list(self._children()):
+            if child.attempts:
+                child.beat(now)
+        for attempt, _ in list(self._attempts.values()):
+            if news := attempt.log.news(now):
+                at = self._clock.now()
+                events = tuple(self._event(attempt, "log", data, at) for data in news)
+                assert self._listener is not None
+                self._listener.noted(Note(task=attempt.task, events=events))
+        if self._attempts:
+            self._beating = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+
+    def _event(self, attempt: Attempt, kind: str, data: bytes, at: Seconds) -> TaskEvent:
+        return TaskEvent(kind="log" if kind == "log" else "output", at=at, attempt=attempt.task.attempt, data=data)
+
+    def _children(self) -> Iterator[tuple[Lane, Child]]:
+        return ((lane, child) for lane in self._lanes for child in lane.children)
+
+    def _memory_limit(self, lane: Lane, attempt: Attempt) -> int | None:
+        return lane.spec.memory_bytes if attempt.job.memory_bytes is None else attempt.job.memory_bytes
+
+    def _limited(self) -> dict[int, int]:
+        """Return the processes in which attempts run under a memory limit, each with the limit."""
+        limited = {}
+        for lane, child in self._children():
+            limits = [self._memory_limit(lane, attempt) for attempt in child.attempts.values()]
+            known = [limit for limit in (limits if lane.spec.is_async else limits[:1]) if limit is not None]
+            if known and child.state is not State.DEAD:
+                limited[child.pid] = max(known)
+        return limited
+
+    def _over_memory(self, pid: int, used_bytes: int) -> None:
+        for lane, child in list(self._children()):
+            if child.pid != pid:
+                continue
+            child.recall_waiting()
+            running = list(child.attempts.values())
+            for attempt in running:
+                limit = self._memory_limit(lane, attempt) or 0
+                attempt.is_blamed = len(running) == 1
+                attempt.tell(Stop.MEMORY, self._now(), over_memory(used_bytes=used_bytes, limit_bytes=limit))
+            child.kill()
+
+    def _plan(self, spec: LaneSpec) -> Plan:
+        settings = self._settings
+        watches_memory = spec.recycle_memory_bytes is not None or any(job.recycle_memory_bytes for job in spec.jobs)
+        boot = Boot(
+            target=self._target, lane_jobs=tuple(job.name for job in spec.jobs), own_lane=not spec.is_shared,
+            is_async=spec.is_async, sys_path=list(sys.path), scratch="", results=str(settings.scratch / RESULTS), mark="",
+            nice=settings.nice, memory_bytes=spec.memory_bytes, result_bytes_max=settings.result_bytes_max,
+            tells_memory=watches_memory,
+        )  # fmt: skip
+        environment = {**settings.environment, strays.NODE_MARK: self._node}
+        return Plan(lane=spec.name, environment=environment, boot=boot, is_async=spec.is_async, home=settings.scratch)
+
+    async def _wait_idle(self, seconds: Seconds) -> None:
+        self._idle.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            log.info("%d attempts are given back: the grace has ended", len(self._attempts))
+
+    async def _wait_empty(self, seconds: Seconds | None) -> None:
+        """Wait until the last process is gone, or for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                while any(True for _ in self._children()):
+                    self._buried.clear()
+                    await self._buried.wait()
+        except TimeoutError:
+            pass
+
+    async def _leave_nothing(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+        self._memory_watch.stop()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, strays.kill_marked, strays.NODE_MARK, self._node)
+        self._watchdog.stop()
+        await asyncio.to_thread(self._threads.shutdown)
+
+    def _now(self) -> Seconds:
+        return asyncio.get_running_loop().time()
+
+
+RESULTS = "results"
+
+
+def lane_specs(catalog: Catalog, settings: PoolSettings) -> list[LaneSpec]:
+    """Return the lanes that a catalog needs: own ones for jobs that say `workers`, one for the rest of each kind."""
+    own = [job for job in catalog.jobs.values() if job.workers is not None]
+    rest = [job for job in catalog.jobs.values() if job.workers is None]
+    specs = [_own_lane(job, settings) for job in own]
+    for name, is_async, size in (("shared", False, settings.workers), ("async", True, 1)):
+        jobs = tuple(job for job in rest if job.kind.is_async is is_async)
+        if jobs:
+            specs.append(
+                LaneSpec(
+                    name=name, jobs=jobs, size=size, is_async=is_async, is_shared=True, memory_bytes=settings.memory_bytes,
+                    recycle_tasks=settings.recycle_tasks, recycle_memory_bytes=settings.recycle_memory_bytes,
+                )  # fmt: skip
+            )
+    return specs
+
+
+def _own_lane(job: Job, settings: PoolSettings) -> LaneSpec:
+    assert job.workers is not None
+    return LaneSpec(
+        name=f"job:{job.name}",
+        jobs=(job,),
+        size=job.workers,
+        is_async=job.kind.is_async,
+        is_shared=False,
+        memory_bytes=settings.memory_bytes if job.memory_bytes is None else job.memory_bytes,
+        recycle_tasks=settings.recycle_tasks if job.recycle_tasks is None else job.recycle_tasks,
+        recycle_memory_bytes=settings.recycle_memory_bytes if job.recycle_memory_bytes is None else job.recycle_memory_bytes,
+    )
+
+
+def _empty(scratch: Path) -> None:
+    """Remove what an earlier pool left, and make the directories."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / RESULTS).mkdir(mode=0o700, parents=True)

@@ -1,0 +1,90 @@
+"""Who starts an attempt: server and child settle it with one lock for each ticket on a page of memory they share.
+
+The child takes the lock of a ticket before user code runs; the server recalls a waiting ticket by taking the same lock.
+The kernel gives it to one of them. A child's locks vanish with it, so it also writes down what it started: the page
+outlives it, and tells the server which attempt was lost and which never began.
+"""
+
+import fcntl
+import mmap
+import os
+import tempfile
+
+from offload.core.task import Seconds
+
+_STARTED, _STARTED_AT, _STOP, _STEPPING = range(4)
+_TRIM_EVERY = 256
+
+
+class Tickets:
+    """The shared page and its locks. Each side has one object, on the same file, for one child."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map = mmap.mmap(fd, mmap.PAGESIZE)
+        self._cells = memoryview(self._map).cast("Q")  # aligned 8-byte cells are written whole
+        self._taken = 0
+
+    @classmethod
+    def create(cls) -> "Tickets":
+        """Make a new page; its descriptor is for the child to inherit."""
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("offload-tickets")
+        else:
+            with tempfile.TemporaryFile() as file:
+                fd = os.dup(file.fileno())
+        os.ftruncate(fd, mmap.PAGESIZE)
+        return cls(fd)
+
+    def take(self, ticket: int) -> bool:
+        """Tell whether the start of `ticket` is ours to decide; True for one side only."""
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, ticket)
+        except OSError:
+            return False
+        self._taken += 1
+        return True
+
+    def forget(self, below: int) -> None:
+        """Give back the locks of tickets below `below`, now and then: nobody will ask for them again."""
+        if self._taken >= _TRIM_EVERY and below > 0:
+            self._taken = 0
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, below, 0)
+
+    def note_start(self, ticket: int, now: Seconds) -> None:
+        """Record, in the child and before user code, that `ticket` starts."""
+        self._cells[_STARTED_AT] = int(now * 1e9)
+        self._cells[_STARTED] = ticket
+
+    @property
+    def started(self) -> int:
+        """The newest ticket that was started."""
+        return self._cells[_STARTED]
+
+    @property
+    def started_at(self) -> Seconds:
+        """When it was, on the monotonic clock of the machine."""
+        return self._cells[_STARTED_AT] / 1e9
+
+    @property
+    def stop(self) -> int:
+        """The ticket that the server wants to end."""
+        return self._cells[_STOP]
+
+    @stop.setter
+    def stop(self, ticket: int) -> None:
+        self._cells[_STOP] = ticket
+
+    @property
+    def stepping(self) -> int:
+        """The ticket whose code holds an asynchronous child's loop, 0 for none: the suspect when the child dies."""
+        return self._cells[_STEPPING]
+
+    @stepping.setter
+    def stepping(self, ticket: int) -> None:
+        self._cells[_STEPPING] = ticket
+
+    def close(self) -> None:
+        self._cells.release()
+        self._map.close()
+        os.close(self.fd)
