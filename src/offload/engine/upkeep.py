@@ -12,7 +12,7 @@ from offload.core.task import ALL, Reason, Seconds, Status, Task, TaskError
 from offload.core.transitions import Change, Event, Facts, after_failure, decide
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.parts import Parts, count_left
-from offload.ports import Retention
+from offload.ports import Filter, Retention
 
 log = logging.getLogger("offload.upkeep")
 
@@ -106,6 +106,7 @@ class Janitor:
         while True:
             self._follow_wall_clock()
             if self._parts.clock.monotonic() >= self._hold_until:
+                await repeatable("janitor", self._cancel_forgotten)
                 await repeatable("janitor", self._purge)
             if self._parts.clock.monotonic() - swept_at > HOUR_SECONDS:
                 swept_at = self._parts.clock.monotonic()
@@ -117,6 +118,18 @@ class Janitor:
         if jump:
             log.warning("the wall clock jumped by %.0f s; nothing is purged for a day", jump)
             self._hold_until = self._parts.clock.monotonic() + PURGE_HOLD_SECONDS
+
+    async def _cancel_forgotten(self) -> None:
+        """A task that was created and never run is kept as long as a finished one, then canceled."""
+        parts = self._parts
+        now = parts.clock.now()
+        forgotten = Filter(statuses=(Status.CREATED,), created_before=now - parts.timing.payload_seconds, limit=BATCH)
+        facts = Facts(now=now, keep_seconds=0.0)
+        changes = [decide(task, Event.CANCEL, facts) for task in await parts.store.find(ALL, forgotten)]
+        for change, written in zip(changes, await parts.store.apply(changes) if changes else [], strict=True):
+            if written:
+                count_left(parts, change)
+                parts.hub.publish(change.after.id)
 
     async def _purge(self) -> None:
         parts, timing = self._parts, self._parts.timing

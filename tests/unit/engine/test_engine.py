@@ -24,6 +24,7 @@ from offload.core.errors import (
 from offload.core.outcome import Failed, Succeeded, Unrun
 from offload.core.task import ALL, Reason, Scope, Status, Task, TaskError
 from offload.core.transitions import Change
+from offload.engine.parts import Timing
 from offload.ports import Filter
 from offload.stores.memory import MemoryStore
 from tests.unit.engine.kit import Kit, kit
@@ -404,3 +405,27 @@ async def test_an_eta_appears_once_there_are_samples(tmp_path: Path) -> None:
         assert view.eta_seconds == pytest.approx(2.0)
         running = await it.engine.view(await it.get(first))
         assert running.eta_seconds == pytest.approx(2.0)
+
+
+async def test_payloads_rows_and_forgotten_tasks_go_when_their_time_is_over(tmp_path: Path) -> None:
+    timing = Timing(sweep_seconds=0.02, payload_seconds=100.0, audit_seconds=1000.0)
+    async with kit(tmp_path, CATALOG, timing=timing) as it:
+        done, forgotten = await submit(it, input=b'{"a":1}'), await submit(it, run=False)
+        await until(lambda: done in it.workers.running)
+        it.succeed(done)
+        await status_is(it, done, Status.DONE)
+        it.clock.at += 101.0
+
+        async def dropped() -> bool:
+            return (await it.get(done)).payload_dropped
+
+        await until_async(dropped)
+        await status_is(it, forgotten, Status.CANCELED)
+        assert (await it.get(done)).result is None
+        assert [event.kind for event in await it.engine.events(ALL, done)] == ["status"] * 3
+        it.clock.at += 1000.0
+
+        async def gone() -> bool:
+            return await it.store.get(ALL, done) is None
+
+        await until_async(gone)
