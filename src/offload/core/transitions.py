@@ -86,6 +86,9 @@ def allowed(status: Status, event: Event) -> bool:
 def decide(task: Task, event: Event, facts: Facts) -> Change:
     """Return the change that `event` makes to `task`, or raise TransitionRefused."""
     status = TABLE.get((task.status, event))
+    if event is Event.CLAIM and task.run_at is not None and task.run_at > facts.now:
+        # a claim may share a commit with the submit it waited for: nothing starts before it is due
+        facts = msgspec.structs.replace(facts, now=task.run_at)
     if status is None:
         raise TransitionRefused(task.id, task.status, event)
     after = msgspec.structs.replace(task, status=status, version=task.version + 1, **_effect(task, event, facts))

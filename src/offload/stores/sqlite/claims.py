@@ -18,23 +18,23 @@ ENTERING_MAX = 1_000
 """Delayed tasks that enter the line in one claim: when a million come due at once, a claim stays short."""
 
 LINE = """
-    SELECT rank, key FROM tasks  -- index: tasks_line
+    SELECT rank, key FROM tasks INDEXED BY tasks_line
      WHERE queue = ? AND job = ? AND status = 'QUEUED' AND ready = 1 AND (deadline_at IS NULL OR deadline_at > ?)
      ORDER BY rank, key LIMIT ?
 """
 TAKEN = """
     UPDATE tasks
        SET status = 'RUNNING', ready = 0, attempt = attempt + 1, version = version + 1, event_count = event_count + 1,
-           started_at = ?, lease_until = ?, node = ?, progress = NULL
+           started_at = max(?, run_at), lease_until = ?, node = ?, progress = NULL
      WHERE key IN (@keys)
 """
 ENTER = """
     UPDATE tasks SET ready = 1 WHERE key IN (
-        SELECT key FROM tasks  -- index: tasks_later
+        SELECT key FROM tasks INDEXED BY tasks_later
          WHERE status = 'QUEUED' AND ready = 0 AND run_at <= ? ORDER BY run_at LIMIT ?)
     RETURNING queue, job
 """
-LATER = "SELECT min(run_at) FROM tasks WHERE status = 'QUEUED' AND ready = 0"  # index: tasks_later
+LATER = "SELECT min(run_at) FROM tasks INDEXED BY tasks_later WHERE status = 'QUEUED' AND ready = 0"
 
 
 def claim(batch: Batch, counts: Counts, asks: Sequence[Ask], facts: Facts) -> list[Task]:
