@@ -113,6 +113,7 @@ def _add(parameter: inspect.Parameter, annotation: Any, found: Signature) -> Non
                 found.problems.append(
                     f"parameter {name!r} has an alias; a parameter is called by its own name: rename it"
                 )
+                return
             if default is UNKNOWN and not extra.is_required():
                 info = extra
     problem = unreadable(annotation)

@@ -52,10 +52,10 @@ def _why(body: bytes, error: Exception) -> str:
 
 def _refuse_depth(value: object) -> None:
     level = [value]
-    for _ in range(DEPTH_MAX + 1):
+    for _ in range(DEPTH_MAX):
         level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return
+    if not any(type(found) is dict or type(found) is list for found in level):
+        return
     raise ValueError(f"not usable JSON: nested deeper than {DEPTH_MAX} levels")
 
 
