@@ -32,12 +32,15 @@ async def serve(
     *,
     config: HttpConfig | None = None,
     grace_seconds: Seconds = 5.0,
+    listener: socket.socket | None = None,
 ) -> None:
     """Serve until `stop`; then end what is under way within the grace. `on_ready` hears the port that was taken.
 
+    A `listener` that is bound already takes the place of host and port.
+
     Raise WrongSetting for an address that is not loopback, or is in use. Nothing here listens for signals.
     """
-    listener = listen(host, port)
+    listener = listener or listen(host, port)
     with contextlib.closing(listener):
         server = _Server(app, config or HttpConfig(), on_ready, stop, grace_seconds)
         await server.serve(sockets=[listener])

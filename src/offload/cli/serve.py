@@ -1,0 +1,153 @@
+"""`offload serve`: one node, from its settings to its orderly end."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from offload.cli import reload
+from offload.cli.settings_flags import add_settings_flags, read_settings
+from offload.core.errors import WrongSetting
+from offload.settings import Settings
+
+HELP = "serve the jobs of a file or module over HTTP"
+DESCRIPTION = """\
+Serve the jobs of a file or module over HTTP, and run them in worker processes.
+
+The first line of standard output is the address; everything else is told on standard error. SIGTERM and Ctrl-C stop
+in good order: running tasks may end within grace_seconds, the others are given back and run when the server is there
+again. A second Ctrl-C stops at once; tasks that were running are started again next time."""
+EXAMPLES = """\
+examples:
+  offload serve jobs.py
+  offload serve jobs.py --port 0 --workers 4 --data /var/lib/offload
+  offload serve package.module --reload              start again when a file beside it changes
+  OFFLOAD_QUEUE_TASKS_MAX=500 offload serve jobs.py
+"""
+HTTP_GRACE_SECONDS = 5.0
+"""How long answers under way may take once all tasks have ended."""
+
+log = logging.getLogger("offload.serve")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("jobs", metavar="FILE_OR_MODULE", nargs="?", help="jobs.py or package.module")
+    parser.add_argument("--reload", action="store_true", help="for development: start again when a file changes")
+    parser.add_argument(reload.INHERIT_FLAG, dest="inherit", type=int, help=argparse.SUPPRESS)
+    add_settings_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = read_settings(options)
+    if not settings.jobs:
+        raise WrongSetting("which jobs? name their file or module, as in: offload serve jobs.py")
+    # heavy imports come after the settings, so that a mistake in them is told at once
+    from offload.http.server import listen, new_event_loop
+    from offload.telemetry import configure_logging
+
+    configure_logging(settings, sys.stderr)
+    with _output() as output:
+        inherited = options.inherit is not None
+        listener = socket.socket(fileno=options.inherit) if inherited else listen(settings.host, settings.port)
+        with contextlib.closing(listener):
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                if options.reload:
+                    return runner.run(reload.supervise(sys.argv[1:], settings, listener, output))
+                return runner.run(_serve(settings, listener, output, orphans_stop=inherited))
+
+
+async def _serve(settings: Settings, listener: socket.socket, output: TextIO, *, orphans_stop: bool) -> int:
+    from offload import compose
+    from offload.http.server import serve
+
+    stop, closing = asyncio.Event(), asyncio.Event()
+    _listen_for_signals(stop)
+    if orphans_stop:
+        _stop_without_parent(stop)
+
+    def ready(port: int) -> None:
+        url = address(settings.host, port)
+        print(f"offload serving at {url}", file=output, flush=True)
+        _say_hints(list(node.catalog.jobs), url)
+
+    async with compose.node(settings, os.environ) as node:
+        serving = asyncio.create_task(
+            serve(
+                node.app,
+                settings.host,
+                settings.port,
+                ready,
+                closing,
+                config=node.http,
+                grace_seconds=HTTP_GRACE_SECONDS,
+                listener=listener,
+            )
+        )
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        # while tasks end, their clients are still answered
+        await node.engine.stop(settings.grace_seconds)
+        closing.set()
+        await serving
+    log.info("stopped")
+    return 0
+
+
+def address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _say_hints(names: list[str], url: str) -> None:
+    log.info("jobs: %s", ", ".join(names))
+    log.info("reference: %s/docs", url)
+    log.info("try: offload call %s --url %s    stop: Ctrl-C", names[0], url)
+
+
+def _listen_for_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    interrupts = 0
+
+    def interrupted() -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:
+            log.warning("stopped at once; tasks that were running are started again next time")
+            sys.stderr.flush()
+            os._exit(130)  # what was accepted is on disk, and workers end with their server
+        asked("Ctrl-C again stops at once")
+
+    def asked(hint: str) -> None:
+        if not stop.is_set():
+            log.info("stopping: running tasks may end, the others are given back; %s", hint)
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    loop.add_signal_handler(signal.SIGTERM, asked, "SIGTERM")
+
+
+def _stop_without_parent(stop: asyncio.Event) -> None:
+    """Stop when the process that reloads us has died: our standard input is a pipe from it."""
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        if not os.read(0, 1024):
+            loop.remove_reader(0)
+            stop.set()
+
+    loop.add_reader(0, ended)
+
+
+@contextlib.contextmanager
+def _output() -> Iterator[TextIO]:
+    """Keep standard output for the address: what a file prints when it is imported goes to standard error."""
+    output = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        yield output
