@@ -44,7 +44,7 @@ class Counts:
             """,
         )
         self.move({(queue, job): Count(*numbers) for queue, job, *numbers in rows})
-        later = "SELECT min(run_at) FROM tasks WHERE status = 'QUEUED' AND ready = 0"  # index: tasks_later
+        later = "SELECT min(run_at) FROM tasks INDEXED BY tasks_later WHERE status = 'QUEUED' AND ready = 0"
         self.later_at: Seconds | None = statements.value(connection, later)
         """No task with a later `run_at` comes due before; None: there is none."""
 

@@ -8,12 +8,12 @@ from offload.stores.sqlite import statements
 from offload.stores.sqlite.rows import id_from
 
 EXPIRED = """
-    SELECT key, id FROM tasks  -- index: tasks_expiring
+    SELECT key, id FROM tasks INDEXED BY tasks_expiring
      WHERE payload_dropped = 0 AND expires_at IS NOT NULL AND expires_at <= ? AND status NOT IN ('QUEUED', 'RUNNING')
      ORDER BY expires_at, key LIMIT ?
 """
 ENDED = """
-    SELECT key, id, payload_dropped FROM tasks  -- index: tasks_ended
+    SELECT key, id, payload_dropped FROM tasks INDEXED BY tasks_ended
      WHERE finished_at IS NOT NULL AND finished_at <= ? AND status IN ('DONE', 'FAILED', 'CANCELED', 'DELETED')
        AND key < (SELECT max(key) FROM tasks)  -- so that a key is never given twice
      ORDER BY finished_at, key LIMIT ?
@@ -39,7 +39,7 @@ DROP_ROW = (
 )
 OLD_KEYS = """
     DELETE FROM idempotency WHERE (owner, name) IN (
-        SELECT owner, name FROM idempotency  -- index: idempotency_age
+        SELECT owner, name FROM idempotency INDEXED BY idempotency_age
          WHERE created_at <= ? ORDER BY created_at LIMIT ?)
     RETURNING 1
 """
@@ -62,7 +62,7 @@ def purge_files(connection: apsw.Connection, created_before: Seconds, limit: int
     """Forget the oldest files of their own."""
     sql = """
         DELETE FROM files WHERE id IN (
-            SELECT id FROM files WHERE created_at < ? ORDER BY created_at, id LIMIT ?)  -- index: files_age
+            SELECT id FROM files INDEXED BY files_age WHERE created_at < ? ORDER BY created_at, id LIMIT ?)
         RETURNING id, created_at
         """
     rows = statements.rows(connection, sql, created_before, limit)

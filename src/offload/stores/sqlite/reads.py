@@ -12,25 +12,27 @@ from offload.stores.sqlite.statements import rows, value
 GET = f"SELECT {TASK} FROM {WHOLE} WHERE t.id = ?"
 GET_BY_KEY = f"SELECT {TASK} FROM {WHOLE} WHERE t.key = ?"
 LEASES_ENDED = """
-    SELECT lease_until, key FROM tasks  -- index: tasks_leased
+    SELECT lease_until, key FROM tasks INDEXED BY tasks_leased
      WHERE status = 'RUNNING' AND lease_until <= ? ORDER BY lease_until, key LIMIT ?
 """
 DEADLINES_PASSED = """
-    SELECT deadline_at, key FROM tasks  -- index: tasks_deadline
+    SELECT deadline_at, key FROM tasks INDEXED BY tasks_deadline
      WHERE status = 'QUEUED' AND deadline_at IS NOT NULL AND deadline_at <= ? ORDER BY deadline_at, key LIMIT ?
 """
-NEXT_LATER = "SELECT min(run_at) FROM tasks WHERE status = 'QUEUED' AND ready = 0 AND run_at > ?"  # tasks_later
+NEXT_LATER = """
+    SELECT min(run_at) FROM tasks INDEXED BY tasks_later WHERE status = 'QUEUED' AND ready = 0 AND run_at > ?
+"""
 NEXT_DEADLINE = """
-    SELECT min(deadline_at) FROM tasks  -- index: tasks_deadline
+    SELECT min(deadline_at) FROM tasks INDEXED BY tasks_deadline
      WHERE status = 'QUEUED' AND deadline_at IS NOT NULL AND deadline_at > ?
 """
 AHEAD = """
     SELECT count(*) FROM (
-        SELECT 1 FROM tasks  -- index: tasks_line
+        SELECT 1 FROM tasks INDEXED BY tasks_line
          WHERE queue = ? AND job = ? AND status = 'QUEUED' AND ready = 1 AND (rank, key) < (?, ?) LIMIT ?)
 """
 HEAD_OF_LINE = """
-    SELECT run_at FROM tasks  -- index: tasks_line
+    SELECT run_at FROM tasks INDEXED BY tasks_line
      WHERE queue = ? AND job = ? AND status = 'QUEUED' AND ready = 1 ORDER BY rank, key LIMIT 1
 """
 EVENTS = "SELECT n, kind, at, attempt, data FROM events WHERE key = ? AND n > ? ORDER BY n LIMIT ?"
@@ -133,10 +135,10 @@ def _conditions(scope: Scope, wanted: Filter) -> tuple[list[str], dict[str, Any]
 
 def _index(scope: Scope, wanted: Filter, status: Status | None) -> str | None:
     """Choose the index that leaves least to be skipped: few tasks wait, run or failed; nearly all are DONE."""
+    if scope.owner:  # however many tasks others have, they cost this owner nothing
+        return "tasks_by_owner"
     if status not in (None, Status.DONE):
         return "tasks_by_status"
-    if scope.owner:
-        return "tasks_by_owner"
     if wanted.job is not None:
         return "tasks_by_job"
     if wanted.queue is not None:
