@@ -81,25 +81,25 @@ def report(data: File, title: str = "", format: Literal["html", "pdf"] = "html",
 class Primes:
     """The prime numbers below a limit."""
 
-    below: int
+    limit: int
     count: int
     largest: int | None
 
 
 @job(queue="cpu", timeout=600, retry=Retry(max_attempts=1))
-def primes(below: Annotated[int, Field(ge=1, le=10**12)], *, ctx: Context) -> Primes:
+def primes(limit: Annotated[int, Field(ge=1, le=10**12)], *, ctx: Context) -> Primes:
     """Count the prime numbers below a limit: nothing but CPU, and it holds the interpreter for as long as it runs."""
-    small = sieve(math.isqrt(below) + 1)
+    small = sieve(math.isqrt(limit) + 1)
     count, largest = 0, None
-    for start in range(0, below, SEGMENT):
+    for start in range(0, limit, SEGMENT):
         ctx.check()  # raises when the task was canceled
-        ctx.progress(start / below, f"{count:,} so far")
-        end = min(start + SEGMENT, below)
+        ctx.progress(start / limit, f"{count:,} so far")
+        end = min(start + SEGMENT, limit)
         marks = segment(start, end, small)
         if found := marks.count(1):
             count += found
             largest = start + marks.rindex(1)
-    return Primes(below=below, count=count, largest=largest)
+    return Primes(limit=limit, count=count, largest=largest)
 
 
 @dataclass
