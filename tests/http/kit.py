@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from offload.blobs.local import LocalBlobs
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from offload import File, Reject, Retry, job
+from offload.blobs.local import LocalBlobs
 from offload.clock import SteadyClock
 from offload.core.admission import Capacity
 from offload.core.catalog import Catalog

@@ -187,7 +187,7 @@ class Call:
             await response(self.connection, self._receive, self._send)
 
     async def _end_body(self, response: Response) -> None:
-        """Read a small rest whole. Before a large one, answer, then read a bounded part and have the connection closed."""
+        """Read a small rest whole. Before a large one, answer, then read a part and have the connection closed."""
         waits_for_100 = self.fields.get(b"expect", b"").lower() == b"100-continue"
         length = None if b"transfer-encoding" in self.fields else self.content_length
         if length is not None and length <= SMALL_BODY_BYTES and not waits_for_100:

@@ -31,7 +31,7 @@ def not_modified(if_none_match: str | None, etag: str) -> bool:
 
 
 def choose_span(size: int, range_header: str | None, if_range: str | None, etag: str | None) -> Span:
-    """Return what to send. Several ranges, or ones that cannot be read, get the whole. Raise WrongRange past the end."""
+    """Return what to send. Several ranges, or an unreadable one, get the whole. Raise WrongRange past the end."""
     whole = Span(start=0, size=size, total=size)
     found = _RANGE.fullmatch(range_header) if range_header is not None else None
     if found is None or (if_range is not None and if_range.strip() != etag):

@@ -74,7 +74,8 @@ class Front:
         self._submit = submit
         self._hosts = LOOPBACK_NAMES | {host.lower() for host in config.hosts}
         self._known_hosts: set[bytes] = set()
-        self._ids = (f"{secrets.token_hex(6)}-{number:x}" for number in itertools.count(1))
+        own = secrets.token_hex(6)
+        self._ids = (f"{own}-{number:x}" for number in itertools.count(1))
         self._stats = HttpStats()
         self._memory: dict[str, bytes] = {}
 

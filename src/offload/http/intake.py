@@ -50,7 +50,8 @@ async def read_order(call: Call, ticket: Ticket, staging: Staging) -> Order:
         if not body.strip():
             return await json_order(call, ticket, b"{}", staging)
     hint = "; curl needs -H 'Content-Type: application/json' for JSON" if kind == FORM_TYPE else ""
-    raise WrongContentType(f"job {job.name!r} takes application/json or multipart/form-data, not {kind[:100] or 'an unnamed type'}{hint}")  # fmt: skip
+    given = kind[:100] or "an unnamed type"
+    raise WrongContentType(f"job {job.name!r} takes application/json or multipart/form-data, not {given}{hint}")
 
 
 async def json_order(call: Call, ticket: Ticket, body: bytes, staging: Staging) -> Order:
@@ -171,9 +172,8 @@ async def _with_files(
             elif source.kind == "file":
                 files.append(await staging.add_stored(call.engine.files, call.sees, source.value, source.field))
             else:
-                raise NotAvailable(
-                    f"{source.field}: files by URL are not available yet; upload the file, or send a data: URL or file:{{id}}"
-                )
+                instead = "upload the file, or send a data: URL or file:{id}"
+                raise NotAvailable(f"{source.field}: files by URL are not available yet; {instead}")
         except (ValueError, FileDoesNotExist, WrongBody) as error:
             mistakes.append({"loc": loc, "message": str(error)})
     if mistakes:
@@ -201,7 +201,7 @@ def _order(call: Call, ticket: Ticket, body: bytes, files: tuple[FileRef, ...]) 
 
 
 def _fingerprint(ticket: Ticket, body: bytes, files: Sequence[FileRef]) -> str:
-    """Return a digest of everything that was ordered; how the JSON was spaced and the files were sent does not matter."""
+    """Return a digest of everything that was ordered; how JSON is spaced and files are sent does not matter."""
     canonical = msgspec.json.encode(msgspec.json.decode(body), order="sorted")
     named = sorted((file.field, file.sha256, file.name, file.type) for file in files)
     options = msgspec.structs.asdict(ticket.options)

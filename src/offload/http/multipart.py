@@ -61,7 +61,7 @@ def boundary_of(content_type: str) -> bytes:
 
 
 class FormReader:
-    """Reads one form. Each part with a file name goes to the writer that `start_file` gives, then `end_file` hears of it."""
+    """Reads one form. A part with a file name goes to the writer that `start_file` gives; `end_file` hears of it."""
 
     def __init__(self, boundary: bytes, limits: FormLimits, start_file: StartFile, end_file: EndFile) -> None:
         # not strict: that refuses the line break which every client sends after the last boundary, when it comes alone
@@ -87,7 +87,8 @@ class FormReader:
             self._parser.close()
             return Form(fields=self._fields)
         except ParserLimitReached as error:
-            raise WrongBody(f"the multipart body is beyond a limit ({PARTS_MAX} parts, {PART_HEADER_BYTES_MAX} bytes of header each): {error}") from None  # fmt: skip
+            bounds = f"{PARTS_MAX} parts, {PART_HEADER_BYTES_MAX} bytes of header each"
+            raise WrongBody(f"the multipart body is beyond a bound ({bounds}): {error}") from None
         except (MultipartError, UnicodeError) as error:
             raise WrongBody(f"the body is not valid multipart/form-data: {error}") from None
         finally:

@@ -51,7 +51,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "TooManyConnections": (503, "The server has too many connections"),
     "DiskFull": (507, "The disk is full"),
 }
-"""The same code always means the same; only QueueFull (a setting) and a bad task of a batch (400) change their status."""
+"""A code always means the same; only QueueFull (a setting) and a bad task of a batch (400) change their status."""
 
 
 class WrongBody(OffloadError):

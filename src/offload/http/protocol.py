@@ -1,4 +1,4 @@
-"""One connection: uvicorn's reader of HTTP/1.1, with deadlines and sizes that it lacks, and problems for what it refuses."""
+"""One connection: uvicorn's reader of HTTP/1.1, with the deadlines and bounds it lacks, and problems for refusals."""
 
 import asyncio
 import secrets

@@ -58,7 +58,7 @@ TASK = closed(
         "progress": PROGRESS, "position": POSITION, "eta_seconds": ETA,
         "created_at": TIME, "queued_at": nullable(TIME), "run_at": nullable(TIME), "started_at": nullable(TIME),
         "finished_at": nullable(TIME), "deadline_at": nullable(TIME), "expires_at": nullable(TIME),
-        "input": {"type": "object", "description": "The parameters; a file is an object with name, type, size and url."},
+        "input": {"type": "object", "description": "A file is an object with name, type, size and url."},
         "result": {"description": "A JSON result of up to 64 KiB; everything else is read at links.result."},
         "result_type": nullable(text("The result's media type.")), "result_size": nullable(integer("Bytes.")),
         "error": nullable(ERROR), "tags": TAGS,
@@ -86,7 +86,7 @@ JOB = closed(
 
 QUEUE = closed(
     {
-        "name": text(), "tasks": integer("Queued and running."), "queued": integer(), "ready": integer("Queued and due."),
+        "name": text(), "tasks": integer("Queued and running."), "queued": integer(), "ready": integer("Due."),
         "running": integer(), "bytes": integer("Input bytes of the queued and running."),
         "tasks_max": integer(), "bytes_max": integer(), "oldest_wait_seconds": nullable(number()),
         "arrivals_per_second": nullable(number()), "completions_per_second": nullable(number()),
@@ -97,6 +97,7 @@ QUEUE = closed(
 
 FILE = closed({"id": ID, "size": integer("Bytes."), "type": text(), "sha256": text()})
 
+CHECKS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 MISTAKE = closed({"loc": array({"type": ["string", "integer"]}), "message": text()})
 
 PROBLEM: Schema = {
@@ -108,7 +109,7 @@ PROBLEM: Schema = {
         "errors": array(MISTAKE), "index": integer("Which task of a batch."),
         "limit": integer(), "retry_after": integer("Seconds."),
         "error": nullable(ERROR), "reason": REASON, "task": text(),
-        "checks": {"type": "object", "additionalProperties": {"type": "string"}},
+        "checks": CHECKS,
     },
     "required": ["type", "title", "status", "detail", "code"],
 }  # fmt: skip
@@ -125,7 +126,7 @@ CREATION: Schema = {
         "priority": nullable(integer("Higher runs first.", minimum=-100, maximum=100)),
         "delay": nullable(number("Seconds: not before.", minimum=0, maximum=_SECONDS_MAX)),
         "run_at": nullable(text("Not before; not together with delay.", format="date-time")),
-        "deadline": nullable(number("Seconds: not started by then, it FAILS unrun.", exclusiveMinimum=0, maximum=_SECONDS_MAX)),
+        "deadline": nullable(number("Seconds: not begun by then, it FAILS.", exclusiveMinimum=0, maximum=_SECONDS_MAX)),
         "tags": nullable(
             {
                 "type": "object", "maxProperties": 32, "propertyNames": {"minLength": 1, "maxLength": 64},
@@ -156,5 +157,5 @@ COMPONENTS: dict[str, Schema] = {
         "required": ["tasks"], "additionalProperties": False,
     },
     "Alive": closed({"status": text(enum=["alive"])}),
-    "Ready": closed({"status": text(enum=["ready"]), "checks": {"type": "object", "additionalProperties": {"type": "string"}}}),
+    "Ready": closed({"status": text(enum=["ready"]), "checks": CHECKS}),
 }  # fmt: skip

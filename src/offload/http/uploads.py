@@ -109,7 +109,7 @@ async def create_all(
 
 
 def safe_type(given: str, name: str) -> str:
-    """Return the media type without its parameters; guessed from the name when none, or none worth the name, was given."""
+    """Return the media type without its parameters; guessed from the name when none was given."""
     bare = given.partition(";")[0].strip().lower()
     if _TYPE.fullmatch(bare) and bare != FALLBACK_TYPE:
         return bare
