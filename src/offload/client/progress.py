@@ -35,7 +35,8 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._bar.console.is_terminal:  # elsewhere it was not started, and stopping would print an empty line
+            self._bar.stop()
 
     def __call__(self, state: TaskState) -> None:
         fraction = None if state.progress is None else state.progress.fraction
