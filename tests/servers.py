@@ -15,10 +15,23 @@ START_SECONDS = 60.0
 class Server:
     """One `offload serve` process on a free port; leaving stops it by SIGTERM."""
 
-    def __init__(self, jobs: Path, data: Path, *flags: str, env: dict[str, str] | None = None) -> None:
-        self._command = [sys.executable, "-m", "offload", "serve", str(jobs), "--port", "0", "--data", str(data), *flags]
+    def __init__(
+        self, jobs: Path, data: Path, *flags: str, env: dict[str, str] | None = None, log: Path | None = None
+    ) -> None:
+        self._command = [
+            sys.executable,
+            "-m",
+            "offload",
+            "serve",
+            str(jobs),
+            "--port",
+            "0",
+            "--data",
+            str(data),
+            *flags,
+        ]
         self._env = {**os.environ, **(env or {})}
-        self._log = data.parent / f"{data.name}.log"
+        self._log = log or data.parent / f"{data.name}.log"
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
 
@@ -46,13 +59,19 @@ class Server:
         """End it as a power cut would, as far as one process can: no handler runs."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(START_SECONDS)
+        self._reap()
 
     def terminate(self, seconds: float = START_SECONDS) -> int:
         """Ask it to stop and return its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(seconds)
+        return self._reap(seconds)
+
+    def _reap(self, seconds: float = START_SECONDS) -> int:
+        assert self.process is not None and self.process.stdout is not None
+        code = self.process.wait(seconds)
+        self.process.stdout.close()
+        return code
 
     def __enter__(self) -> Self:
         return self.start()

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from offload import Context, Retry, job
+from offload import Context, File, Retry, job
 
 
 def leave(trace: str, word: str, ctx: Context) -> None:
@@ -43,6 +43,11 @@ def burn(seconds: float) -> int:
     while time.process_time() < until:
         n += 1
     return n
+
+
+@job
+def weigh(image: File) -> int:
+    return len(image.read_bytes())
 
 
 @job(queue="gates")

@@ -17,6 +17,8 @@ from offload.ports import Note, Work
 from offload.workers.pool import Pool, PoolSettings
 
 JOBS = str(Path(__file__).with_name("worker_jobs.py"))
+LANE_JOBS = str(Path(__file__).with_name("worker_lane_jobs.py"))
+ASYNC_JOBS = str(Path(__file__).with_name("worker_async_jobs.py"))
 PATIENCE_SECONDS = 30.0
 
 
@@ -55,7 +57,9 @@ class Ear:
 
     def log(self, task_id: str) -> str:
         """Return the whole log of a task."""
-        events = [event for note in self.notes.get(task_id, []) for event in note.events] + list(self.last_words[task_id])
+        events = [event for note in self.notes.get(task_id, []) for event in note.events] + list(
+            self.last_words[task_id]
+        )
         return "".join(msgspec.json.decode(event.data, type=str) for event in events if event.kind == "log")
 
     def outputs(self, task_id: str) -> list[Any]:
@@ -115,6 +119,9 @@ class Bench:
                     await self.ear.news.wait()
             except TimeoutError:
                 pass
+
+    async def until_all_ready(self, job: str, places: int) -> None:
+        await self.until(lambda: self.places(job) >= places)
 
     def pids(self, lane: str = "shared") -> list[int]:
         return [worker.pid for worker in self.pool.workers() if worker.lane == lane]

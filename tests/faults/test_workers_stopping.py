@@ -1,0 +1,173 @@
+"""An attempt that has to end does: asked first, then told, then made to; and nothing of it stays."""
+
+import asyncio
+from pathlib import Path
+
+from offload.core.outcome import Failed, Stopped, Succeeded, Unrun
+from offload.core.task import Reason
+from offload.ports import Work
+from tests.faults.pools import Bench, alive, bench
+from tests.faults.test_workers_outcomes import failed
+
+
+async def test_a_job_that_checks_stops_when_canceled_and_its_worker_lives(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        task, pid = await b.begin("checks")
+        b.pool.cancel(task)
+        b.pool.cancel(task)
+        assert await b.end(task) == Stopped()
+        assert b.pids() == [pid] and alive(pid)
+
+
+async def test_what_a_job_returns_after_it_saw_the_cancel_is_dropped(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        task, _ = await b.begin("returns_when_told")
+        b.pool.cancel(task)
+        assert await b.end(task) == Stopped()
+
+
+async def test_a_plain_job_is_interrupted_by_cancel_and_its_finally_blocks_run(tmp_path: Path) -> None:
+    cleaned = tmp_path / "cleaned"
+    async with bench(tmp_path) as b:
+        task, pid = await b.begin("cleans_up", cleaned=str(cleaned))
+        b.pool.cancel(task)
+        assert await b.end(task) == Stopped()
+        assert cleaned.exists()
+        await b.until(lambda: not alive(pid))
+        assert await b.run("add", a=1, b=1) == Succeeded(json=b"2")
+
+
+async def test_a_job_that_ignores_term_is_gone_after_the_grace(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        task, pid = await b.begin("ignores_everything")
+        b.pool.cancel(task)
+        assert await b.end(task) == Stopped()
+        assert not alive(pid)
+
+
+async def test_a_careful_job_beyond_its_time_limit_fails_by_it_and_its_worker_lives(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        before = b.pids()
+        outcome = failed(await b.run("too_slow_but_careful"), Reason.TIMEOUT)
+        assert "0.3 s" in outcome.error.message
+        assert b.pids() == before
+
+
+async def test_a_sleeping_job_beyond_its_time_limit_fails_and_tells_where_it_was(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        outcome = failed(await b.run("sleeps_too_long"), Reason.TIMEOUT)
+        assert "time.sleep(60)" in outcome.error.traceback
+
+
+async def test_a_job_that_never_lets_go_of_the_interpreter_is_killed_by_its_time_limit(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        failed(await b.run("holds_the_lock"), Reason.TIMEOUT)
+        assert await b.run("add", a=1, b=1) == Succeeded(json=b"2")
+
+
+async def test_a_job_that_holds_the_interpreter_for_long_is_alive(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        task, _ = await b.begin("holds_the_lock_a_while")
+        assert await b.end(task) == Succeeded(json=b'"back"')
+
+
+async def test_a_daemon_that_hid_itself_goes_with_its_worker(tmp_path: Path) -> None:
+    daemon = tmp_path / "daemon"
+    async with bench(tmp_path) as b:
+        task, pid = await b.begin("leaves_a_daemon", daemon=str(daemon))
+        assert alive(int(daemon.read_text()))
+        b.pool.cancel(task)
+        assert await b.end(task) == Stopped()
+        await b.until(lambda: not alive(pid) and not alive(int(daemon.read_text())))
+
+
+async def test_a_waiting_task_that_is_canceled_never_starts(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    async with bench(tmp_path) as b:
+        await _make_short(b)
+        first = b.task("naps", seconds=0.15, trace=str(trace))
+        second = b.task("traced", trace=str(trace), number=2)
+        b.pool.run(Work(task=first))
+        b.pool.run(Work(task=second))
+        await b.until(trace.exists)
+        b.pool.cancel(second)
+        assert b.ear.outcomes.get(second.id) == Stopped()
+        assert isinstance(await b.end(first), Succeeded)
+        assert isinstance(await b.run("add", a=1, b=1), Succeeded)
+        assert trace.read_text() == "start\n"
+
+
+async def test_tasks_that_wait_behind_a_slow_one_are_taken_back(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    async with bench(tmp_path) as b:
+        await _make_short(b)
+        slow = b.task("naps", seconds=30, trace=str(trace))
+        waiting = [b.task("traced", trace=str(trace), number=number) for number in range(5)]
+        for task in (slow, *waiting):
+            b.pool.run(Work(task=task))
+        await b.until(lambda: all(task.id in b.ear.outcomes for task in waiting))
+        assert all(b.ear.outcomes[task.id] == Unrun() for task in waiting)
+        assert slow.id not in b.ear.outcomes
+        assert b.places("add") == 0
+
+
+async def test_tasks_that_wait_behind_a_slow_one_go_to_an_idle_worker_when_there_is_one(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    async with bench(tmp_path, workers=2) as b:
+        await b.until_all_ready("add", 2)
+        await _make_short(b)
+        slow = b.task("naps", seconds=30, trace=str(trace))
+        quick = [b.task("add", a=number, b=0) for number in range(2)]
+        for task in (slow, *quick):
+            b.pool.run(Work(task=task))
+        assert [await b.end(task) for task in quick] == [Succeeded(json=b"0"), Succeeded(json=b"1")]
+        assert slow.id not in b.ear.outcomes
+
+
+async def test_a_dead_worker_loses_only_what_it_had_begun(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    async with bench(tmp_path) as b:
+        await _make_short(b)
+        poison = b.task("leaves", code=9)
+        waiting = [b.task("traced", trace=str(trace), number=number) for number in range(5)]
+        for task in (poison, *waiting):
+            b.pool.run(Work(task=task))
+        failed(await b.end(poison), Reason.WORKER_LOST, died=True)
+        outcomes = [await b.end(task) for task in waiting]
+        assert outcomes == [Unrun()] * 5
+        assert not trace.exists()
+
+
+async def test_stopping_gives_back_what_waits_and_lets_the_rest_end(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    async with bench(tmp_path) as b:
+        await _make_short(b)
+        running = b.task("naps", seconds=0.15, trace=str(trace))
+        waiting = b.task("traced", trace=str(trace), number=2)
+        for task in (running, waiting):
+            b.pool.run(Work(task=task))
+        await b.until(trace.exists)
+        await b.pool.stop(grace_seconds=30)
+        assert b.ear.outcomes == b.ear.outcomes | {waiting.id: Unrun()}
+        assert isinstance(b.ear.outcomes[running.id], Succeeded)
+        assert trace.read_text() == "start\n"
+
+
+async def test_what_still_runs_when_the_grace_ends_is_given_back(tmp_path: Path) -> None:
+    async with bench(tmp_path, grace_seconds=0.2) as b:
+        task, pid = await b.begin("ignores_everything")
+        late = b.task("add", a=1, b=1)
+        stopping = asyncio.create_task(b.pool.stop(grace_seconds=0.1))
+        await asyncio.sleep(0)
+        b.pool.run(Work(task=late))
+        await stopping
+        assert b.ear.outcomes[task.id] == Unrun() and b.ear.outcomes[late.id] == Unrun()
+        assert not alive(pid)
+
+
+async def _make_short(b: Bench) -> None:
+    """Run tasks that are short, so that others may wait behind one."""
+    for _ in range(60):
+        outcome = await b.run("add", a=1, b=1)
+        assert not isinstance(outcome, Failed)
+    assert b.places("add") > 5

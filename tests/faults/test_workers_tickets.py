@@ -1,0 +1,74 @@
+"""A task that waits in a worker's pipe is started by the worker or taken back by the server: never both, never neither."""
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from offload.core.outcome import Stopped, Succeeded, Unrun
+from offload.core.task import Task
+from offload.ports import Work
+from offload.workers.tickets import Tickets
+from tests.faults.pools import bench
+
+ROUNDS = 60
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_recalled_task_never_starts_and_a_started_one_is_never_recalled(tmp_path: Path, seed: int) -> None:
+    """Cancel waiting tasks at every moment of their short lives; compare what the worker wrote with what was told."""
+    chance = random.Random(seed)
+    trace = tmp_path / "trace"
+    trace.touch()
+    ended: Counter[str] = Counter()
+    numbers: dict[str, int] = {}
+    async with bench(tmp_path) as b:
+        for _ in range(40):
+            await b.run("add", a=1, b=1)
+        for _ in range(ROUNDS):
+            await b.until(lambda: b.places("traced") > 0)
+            tasks: list[Task] = []
+            for _ in range(b.places("traced")):
+                number = len(numbers)
+                task = b.task("traced", trace=str(trace), number=number)
+                numbers[task.id] = number
+                tasks.append(task)
+                b.pool.run(Work(task=task))
+            for task in chance.sample(tasks, len(tasks) // 2):
+                for _ in range(chance.randrange(4)):
+                    await asyncio.sleep(0)
+                b.pool.cancel(task)
+            for task in tasks:
+                ended[type(await b.end(task)).__name__] += 1
+        started = {int(line) for line in trace.read_text().splitlines()}
+        assert len(started) == len(trace.read_text().splitlines()), "none ran twice"
+        for task_id, number in numbers.items():
+            outcome = b.ear.outcomes[task_id]
+            if isinstance(outcome, Succeeded):
+                assert number in started
+            elif isinstance(outcome, Unrun):
+                assert number not in started
+            else:
+                assert outcome == Stopped()
+    assert ended["Succeeded"] > ROUNDS and ended["Stopped"] > ROUNDS / 10, ended
+
+
+async def test_of_two_takers_one_gets_a_ticket_and_the_page_outlives_the_other(tmp_path: Path) -> None:
+    page = Tickets.create()
+    try:
+        assert page.take(1)
+        code = f"""
+from offload.workers.tickets import Tickets
+page = Tickets({page.fd})
+assert not page.take(1) and page.take(2)
+page.note_start(2, 1.5)
+"""
+        subprocess.run([sys.executable, "-c", code], pass_fds=[page.fd], check=True)
+        assert (page.started, page.started_at) == (2, 1.5)
+        assert page.take(2)  # its locks went with it; the page tells what it had begun
+    finally:
+        page.close()
