@@ -259,6 +259,7 @@ def test_parameters_that_no_client_can_name_are_refused() -> None:
 
 def test_parameters_that_json_cannot_hold_are_refused_with_what_would_work() -> None:
     def odd(
+        *,
         image: Image.Image,
         stack: list[Image.Image],
         picture: Picture,
@@ -323,6 +324,12 @@ def test_an_annotation_that_cannot_be_read_is_named() -> None:
 
     [found] = problems(price)
     assert found.startswith("its annotations cannot be read: SyntaxError")
+
+
+def test_two_defaults_are_one_too_many() -> None:
+    def both(n: Annotated[int, Field(default=4)] = 7) -> None: ...
+
+    assert problems(both) == ["parameter 'n' has two defaults, 7 and in its Field; keep one"]
 
 
 def test_two_contexts_are_one_too_many() -> None:

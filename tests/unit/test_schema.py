@@ -80,6 +80,7 @@ def everything(  # type: ignore[no-untyped-def]
     json: int,
     copy: str,
     schema: Color,
+    *,
     node: Node,
     box: Box,
     row: Row,
@@ -94,7 +95,6 @@ def everything(  # type: ignore[no-untyped-def]
     positive: Annotated[int, Field(gt=0, description="How many.")] = 3,
     few: int = Field(4, le=9),
     fresh: list[int] = Field(default_factory=lambda: [7]),  # noqa: B008
-    *,
     boxes: dict[int, Box] = {},  # noqa: B006
     model_config: str = "",
     _hidden: set[int] = set(),  # noqa: B006

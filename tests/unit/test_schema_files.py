@@ -29,6 +29,11 @@ class Box:
     height: Annotated[int, Field(gt=0)] = 1
 
 
+class Tree(BaseModel):
+    image: File | None = None
+    children: list["Tree"] = []
+
+
 class Album(BaseModel):
     title: str
     cover: File | None = None
@@ -63,6 +68,10 @@ def test_files_are_found_wherever_they_are_in_the_parameters() -> None:
     assert schema_of(nested).file_fields == ("album", "extra", "logo") and schema_of(nested).single_file is None
     assert RESIZE.file_fields == ("image",) and RESIZE.single_file == "image" and RESIZE.returns_file
     assert ADD.file_fields == () and ADD.single_file is None and not ADD.returns_file
+
+    def climb(tree: Tree, again: Tree | None = None, n: int = 1) -> None: ...
+
+    assert schema_of(climb).file_fields == ("tree", "again") and "$defs" in schema_of(climb).input
 
     def logo_only(logo: Annotated[File | None, Field(description="d")] = None, n: int = 1) -> None: ...
     def many(images: list[File]) -> None: ...
@@ -196,6 +205,7 @@ def test_files_come_back_to_where_they_were(named: dict[str, int], pages: int) -
 
 def test_text_fields_become_what_the_parameters_want() -> None:
     def form(
+        *,
         n: int,
         names: list[str],
         box: Box,

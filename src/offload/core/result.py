@@ -34,12 +34,7 @@ def dump(adapter: TypeAdapter[Any] | None, value: object) -> bytes:
 
 
 def _plain(adapter: TypeAdapter[Any], value: object) -> Any:
-    if adapter is not _ANY:
-        try:
-            return adapter.dump_python(value, mode="json", by_alias=True, warnings="error", fallback=_known)
-        except PydanticSerializationError:
-            pass  # it is not what was declared, or cannot be written: as it is, then
-    return _ANY.dump_python(value, mode="json", by_alias=True, warnings="none", fallback=_known)
+    return adapter.dump_python(value, mode="json", by_alias=True, warnings="none", fallback=_known)
 
 
 def _known(value: Any) -> Any:
@@ -74,10 +69,10 @@ def _explain(value: object, error: Exception) -> str:
         message = 'bytes that are not text; return offload.File(data, name="…")'
     elif "surrogates" in message:
         message = _HALF
-    elif "Circular" in message:
-        message = "a value that holds itself"
     elif isinstance(error, RecursionError) or "depth exceeded" in message:
         return "it is nested too deep"
+    elif "Circular" in message:
+        message = "a value that holds itself"
     return f"{place or 'the value'} is {message}"
 
 

@@ -49,13 +49,12 @@ class Schema:
         adapters = {p.name: TypeAdapter[Any](p.annotation) for p in signature.parameters}
         self._adapter: TypeAdapter[Any] = TypeAdapter(_object_of(signature.parameters))
         self._validator = self._adapter.validator
-        self.input = json_schema(self._adapter, "validation")
+        self.input = {**json_schema(self._adapter, "validation"), "additionalProperties": False}
         _show_defaults(self.input, signature.parameters)
         self._types = {p.name: json_types(self.input["properties"][p.name], self.input) for p in signature.parameters}
         self.file_fields = tuple(name for name, adapter in adapters.items() if holds_file(adapter.core_schema))
         bare = [p.name for p in signature.parameters if plain(p.annotation) == (File,)]
         self.single_file = bare[0] if len(bare) == 1 == len(self.file_fields) else None
-        self._filled = [p for p in signature.parameters if p.info is not None]
         self._read_result(signature.returns, is_generator=is_generator)
 
     def check_json(self, job: str, body: bytes) -> Checked:
@@ -104,9 +103,6 @@ class Schema:
         except Exception as error:  # the user's own validators may raise anything
             raise self._wrong(self._job, error, value) from None
         assert isinstance(arguments, dict)
-        for parameter in self._filled:
-            if parameter.name not in arguments:
-                arguments[parameter.name] = default_of(parameter)
         return arguments
 
     def dump_result(self, value: object) -> bytes:

@@ -114,7 +114,11 @@ def _add(parameter: inspect.Parameter, annotation: Any, found: Signature) -> Non
                     f"parameter {name!r} has an alias; a parameter is called by its own name: rename it"
                 )
                 return
-            if default is UNKNOWN and not extra.is_required():
+            if not extra.is_required():
+                if default is not UNKNOWN:
+                    found.problems.append(
+                        f"parameter {name!r} has two defaults, {default!r} and in its Field; keep one"
+                    )
                 info = extra
     problem = unreadable(annotation)
     if problem:
