@@ -131,7 +131,8 @@ class Bench:
 async def bench(tmp_path: Path, jobs: str = JOBS, **settings: Any) -> AsyncIterator[Bench]:
     """Start a pool on the test's jobs; stop it at the end."""
     ear = Ear()
-    chosen = PoolSettings(scratch=tmp_path / "scratch", environment=dict(os.environ), **({"workers": 1} | settings))
+    given: dict[str, Any] = {"workers": 1, "environment": dict(os.environ)} | settings
+    chosen = PoolSettings(scratch=tmp_path / "scratch", **given)
     pool = Pool(load_catalog(jobs), jobs, chosen, RealClock())
     await pool.start(ear)
     try:

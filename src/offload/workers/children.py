@@ -165,9 +165,7 @@ class Child:
         if attempt.stop is not None:
             return
         attempt.tell(why, now, error)
-        if why is Stop.MEMORY:
-            self.kill()
-        elif self.plan.is_async:
+        if self.plan.is_async:
             self._link.send(Cancel(attempt.ticket))
         else:
             self._tickets.stop = attempt.ticket
@@ -184,23 +182,22 @@ class Child:
     def terminate(self, grace_seconds: Seconds) -> None:
         """Send TERM to the process; what else is in it has to go with it."""
         now = self._now()
-        self.recall_waiting()
-        for attempt in self.attempts.values():
+        for attempt in self._running():
             attempt.tell(Stop.NEIGHBOUR, now)
             attempt.termed = True
         self._kill_within(grace_seconds)
         self._leave()
         self.process.signal(signal.SIGTERM)
 
-    def kill(self) -> None:
+    def kill(self, why: Stop = Stop.NEIGHBOUR, error: TaskError | None = None) -> None:
         """End the process and its group now."""
         if self.state is State.DEAD:
             return
         now = self._now()
-        self.recall_waiting()
-        for attempt in self.attempts.values():
-            attempt.tell(Stop.NEIGHBOUR, now)
-            attempt.termed = True
+        running = self._running()
+        for attempt in running:
+            attempt.is_blamed = len(running) == 1
+            attempt.tell(why, now, error)
         self._leave()
         self.process.kill()
 
@@ -225,6 +222,16 @@ class Child:
             if attempt.stop is not None and not attempt.termed:
                 self._press(attempt, now)
 
+    def _running(self) -> list[Attempt]:
+        """Return what may be running, after taking back what is not.
+
+        Of several in a process that runs one at a time, the newest: it began because the others are over, and the
+        news of that is on its way.
+        """
+        self.recall_waiting()
+        running = list(self.attempts.values())
+        return running if self.plan.is_async else running[-1:]
+
     def _watch_limit(self, attempt: Attempt, now: Seconds) -> None:
         limit = attempt.timeout_seconds
         since = attempt.handed_at if self.plan.is_async else self._head_at
@@ -240,6 +247,8 @@ class Child:
 
     def _press(self, attempt: Attempt, now: Seconds) -> None:
         """Go on from asking to TERM when the attempt has had its time."""
+        if attempt not in self._running():
+            return
         asked_for = now - attempt.stop_at
         grace = attempt.grace_seconds
         if self.plan.is_async:

@@ -184,7 +184,7 @@ class Lane:
             if self.spec.is_shared:
                 held = Counter(attempt.job.name for attempt in child.attempts.values())[job.name]
             free = job.concurrency - held
-        elif held and child.head_seconds(now) > SHORT_SECONDS:
+        elif (head := child.head) is not None and (head.stop is not None or child.head_seconds(now) > SHORT_SECONDS):
             free = 0
         else:
             free = 1 + self._waiting_max() - held

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
-
 LOOK_SECONDS = 0.5
 
 

@@ -138,6 +138,8 @@ class Pool:
         ]
 
     async def stop(self, *, grace_seconds: Seconds) -> None:
+        if self._stopping or self._listener is None:
+            return
         self._stopping = True
         for lane in self._lanes:
             lane.close()
@@ -239,16 +241,10 @@ class Pool:
         return limited
 
     def _over_memory(self, pid: int, used_bytes: int) -> None:
-        for lane, child in list(self._children()):
-            if child.pid != pid:
-                continue
-            child.recall_waiting()
-            running = list(child.attempts.values())
-            for attempt in running:
-                limit = self._memory_limit(lane, attempt) or 0
-                attempt.is_blamed = len(running) == 1
-                attempt.tell(Stop.MEMORY, self._now(), over_memory(used_bytes=used_bytes, limit_bytes=limit))
-            child.kill()
+        limit = self._limited().get(pid)
+        for _, child in list(self._children()):
+            if child.pid == pid and limit is not None:
+                child.kill(Stop.MEMORY, over_memory(used_bytes=used_bytes, limit_bytes=limit))
 
     def _plan(self, spec: LaneSpec) -> Plan:
         settings = self._settings

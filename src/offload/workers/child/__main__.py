@@ -8,7 +8,6 @@ from pathlib import Path
 
 from offload.core.catalog import Catalog
 from offload.core.errors import CannotLoadJobs, WrongJob
-
 from offload.loading import load_catalog
 from offload.workers.child import one_by_one
 from offload.workers.child.callables import Callables
@@ -18,7 +17,7 @@ from offload.workers.child.interrupts import Interrupts
 from offload.workers.child.results import Results
 from offload.workers.child.scratch import Scratch
 from offload.workers.child.speech import Later
-from offload.workers.child.streams import Streams, log_by_default
+from offload.workers.child.streams import Streams, log_by_default, tell_attempts_apart
 from offload.workers.limits import die_with, restrict
 from offload.workers.protocol import Boot, BootFailed, Ready
 from offload.workers.tickets import Tickets
@@ -50,7 +49,9 @@ def main(arguments: list[str]) -> None:
 def _prepare(boot: Boot, channel: Channel, interrupts: Interrupts, tickets: Tickets) -> one_by_one.Child:
     restrict(nice=boot.nice, memory_bytes=boot.memory_bytes)
     streams = Streams(boot.mark.encode())
-    faulthandler.enable()  # a crash in C tells in the task's log where it was
+    if boot.is_async:
+        tell_attempts_apart()  # before the jobs' module keeps a stream for its logging
+    faulthandler.enable(file=2)  # a crash in C tells in the task's log where it was
     sys.path[:] = boot.sys_path
     callables = Callables()
     interrupts.open = True

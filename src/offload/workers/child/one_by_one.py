@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offload.core.files import File
 from offload.core.catalog import Catalog
+from offload.core.files import File
 from offload.core.job import Job, Kind
 from offload.workers.child.callables import Callables
 from offload.workers.child.channel import Channel

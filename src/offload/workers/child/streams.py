@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from offload.workers.protocol import end_mark
 
@@ -51,32 +51,35 @@ class Streams:
         os.close(self._pipe)
 
 
-class PerAttempt(io.TextIOBase):
-    """A text stream for asynchronous children: what an attempt writes goes to the attempt, the rest to the pipe."""
+speaking: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.ContextVar("speaking", default=None)
+"""Where an asynchronous attempt's output goes."""
 
-    def __init__(self, under: TextIO, speaking: "contextvars.ContextVar[Callable[[str], None] | None]") -> None:
+
+def tell_attempts_apart() -> None:
+    """In asynchronous children: what an attempt prints goes to the attempt, the rest to the pipe."""
+    sys.stdout = cast(TextIO, _PerAttempt(sys.stdout))
+    sys.stderr = cast(TextIO, _PerAttempt(sys.stderr))
+
+
+class _PerAttempt:
+    """A text stream that asks at each write whose it is."""
+
+    def __init__(self, under: TextIO) -> None:
         self._under = under
-        self._speaking = speaking
 
     def write(self, text: str) -> int:
-        say = self._speaking.get()
+        say = speaking.get()
         if say is None:
             return self._under.write(text)
         say(text)
         return len(text)
 
-    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]  # text, as every text stream takes
+    def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 
-    def flush(self) -> None:
-        self._under.flush()
-
-    def writable(self) -> bool:
-        return True
-
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._under, name)  # buffer, fileno, encoding: of the pipe
+        return getattr(self._under, name)
 
 
 def log_by_default() -> None:
