@@ -206,10 +206,20 @@ async def serving(
     await blobs.start()
     traffic = Traffic({queue: capacity or Capacity() for queue in catalog.queues}, clock)
     parts = Parts(
-        node="node-1", catalog=catalog, store=store, queues=memory, files=memory, blobs=blobs,
-        workers=ThreadWorkers(catalog), clock=clock, timing=Timing(sweep_seconds=0.05), traffic=traffic,
-        hub=Hub(lambda task_id: store.get(ALL, task_id)), stats=Stats(), chance=lambda: 0.5,
-    )  # fmt: skip
+        node="node-1",
+        catalog=catalog,
+        store=store,
+        queues=memory,
+        files=memory,
+        blobs=blobs,
+        workers=ThreadWorkers(catalog),
+        clock=clock,
+        timing=Timing(sweep_seconds=0.05),
+        traffic=traffic,
+        hub=Hub(lambda task_id: store.get(ALL, task_id)),
+        stats=Stats(),
+        chance=lambda: 0.5,
+    )
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=disk_free_min_bytes), clock)
     await engine.start()
     await engine.gate.look()

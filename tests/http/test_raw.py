@@ -71,9 +71,15 @@ async def test_what_two_readers_could_understand_differently_is_refused_and_the_
 async def test_a_name_that_is_not_ours_is_421(tmp_path: Path) -> None:
     async with listening(tmp_path, config=HttpConfig(hosts=("jobs.example",))) as server:
         for host, status in (
-            ("evil.test", 421), ("localhost.evil.test", 421), ("127.0.0.1.evil.test:80", 421), ("jobs.example:8000", 200),
-            (f"localhost:{server.port}", 200), ("[::1]:8000", 200), ("127.0.0.1", 200), ("LOCALHOST", 200),
-        ):  # fmt: skip
+            ("evil.test", 421),
+            ("localhost.evil.test", 421),
+            ("127.0.0.1.evil.test:80", 421),
+            ("jobs.example:8000", 200),
+            (f"localhost:{server.port}", 200),
+            ("[::1]:8000", 200),
+            ("127.0.0.1", 200),
+            ("LOCALHOST", 200),
+        ):
             answer = await server.ask(f"GET /healthz HTTP/1.1\nHost: {host}")
             assert status_of(answer) == status, host
 

@@ -10,7 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from offload.core import strict_json
-from offload.core.errors import JobDoesNotExist, OffloadError, WrongInput, WrongJobDefinitionValue
+from offload.core.errors import JobDoesNotExist, NotAvailable, OffloadError, WrongInput, WrongJobDefinitionValue
 from offload.engine.orders import Order
 from offload.engine.traffic import Place
 from offload.http import intake
@@ -24,6 +24,7 @@ from offload.http.uploads import Staging, create, create_all
 from offload.ports import Added
 
 FIELDS = ("job", "input", "run", "priority", "delay", "run_at", "deadline", "tags", "callback", "upload_to")
+MISTAKES_MAX = 20
 
 
 class _Inputs(msgspec.Struct):
@@ -33,7 +34,7 @@ class _Inputs(msgspec.Struct):
 
 
 class _Batch(msgspec.Struct):
-    tasks: list[_Inputs] = []
+    tasks: list[msgspec.Raw] = []
 
 
 class _Described(msgspec.Struct, frozen=True):
@@ -87,7 +88,7 @@ async def create_batch(call: Call) -> Response:
     for index, item in enumerate(items):
         own_key = None if key is None else f"{key}#{index}"
         try:
-            described.append(_describe_item(call, item, bytes(raws[index].input), keyed=keyed, key=own_key))
+            described.append(_describe_item(call, item, bytes(raws[index]), keyed=keyed, key=own_key))
         except OffloadError as error:
             return _bad_one(error, index)
     async with AsyncExitStack() as stack:
@@ -100,7 +101,7 @@ async def create_batch(call: Call) -> Response:
             )
             try:
                 orders.append(await _order(call, one, stagings[-1]))
-            except (WrongInput, WrongBody) as error:
+            except (WrongInput, WrongBody, NotAvailable) as error:
                 return _bad_one(error, index)
         added = await create_all(call, orders, places, stagings)
     views = [call.engine.views.at_once(one.task) for one in added]
@@ -111,12 +112,9 @@ async def create_batch(call: Call) -> Response:
 
 
 def _bad_one(error: OffloadError, index: int) -> Response:
-    """Answer 400 with the index, whatever was wrong with that one."""
-    if isinstance(error, WrongInput):
-        return problem(WrongInput("", error.errors, index).with_traceback(None), status=400)
-    if isinstance(error, WrongJobDefinitionValue):
-        return problem(WrongJobDefinitionValue(f"tasks[{index}]: {error}", error.errors, index), status=400)
-    return problem(WrongJobDefinitionValue(f"tasks[{index}]: {error}", (), index), status=400)
+    """Say what is wrong with one of a batch, and with which."""
+    status = 422 if isinstance(error, NotAvailable) else 400
+    return problem(error, status=status, index=index)
 
 
 def _items(call: Call, read: dict[str, Any]) -> list[Any]:
@@ -130,8 +128,8 @@ def _items(call: Call, read: dict[str, Any]) -> list[Any]:
 
 def _describe_item(call: Call, item: Any, raw: bytes, *, keyed: str, key: str | None) -> _Described:
     if not isinstance(item, dict):
-        raise WrongJobDefinitionValue("is not a JSON object")
-    return _described(call, item, raw, task_id=str(uuid.uuid4()), keyed=keyed, key=key)
+        raise WrongJobDefinitionValue("a task must be a JSON object")
+    return _describe(call, item, raw, task_id=str(uuid.uuid4()), keyed=keyed, key=key)
 
 
 def _places(call: Call, described: list[_Described]) -> list[Place]:
@@ -177,19 +175,12 @@ async def _json(call: Call, bytes_max: int) -> tuple[bytes, dict[str, Any]]:
 def _describe(
     call: Call, read: dict[str, Any], body: bytes, *, task_id: str, keyed: str, key: str | None
 ) -> _Described:
-    raw = bytes(msgspec.json.decode(body, type=_Inputs).input)
-    return _described(call, read, raw, task_id=task_id, keyed=keyed, key=key)
-
-
-def _described(
-    call: Call, read: dict[str, Any], raw: bytes, *, task_id: str, keyed: str, key: str | None
-) -> _Described:
     """Check everything but the input itself. Raise WrongJobDefinitionValue with every mistake."""
     mistakes = [
-        {"loc": [name], "message": f"is not a field; fields are {', '.join(FIELDS)}"}
+        {"loc": [name[:80]], "message": f"is not a field; fields are {', '.join(FIELDS)}"}
         for name in read
         if name not in FIELDS
-    ]
+    ][:MISTAKES_MAX]
     name, run = read.get("job"), read.get("run", False)
     job = None
     try:
@@ -207,7 +198,8 @@ def _described(
         said = "; ".join(f"{mistake['loc'][0]}: {mistake['message']}" for mistake in mistakes[:3])
         raise WrongJobDefinitionValue(f"the body does not describe a task: {said}", mistakes)
     options = msgspec.structs.replace(options, idempotency_key=key)
-    return _Described(Ticket(id=task_id, job=job, options=options, run=run, keyed=keyed), raw)
+    raw = msgspec.json.decode(body, type=_Inputs).input
+    return _Described(Ticket(id=task_id, job=job, options=options, run=run, keyed=keyed), bytes(raw))
 
 
 async def _order(call: Call, described: _Described, staging: Staging) -> Order:

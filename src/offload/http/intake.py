@@ -1,8 +1,7 @@
 """From the body of a request to an Order: read in one of three forms, checked, its files stored."""
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
@@ -10,10 +9,10 @@ from offload.core import strict_json
 from offload.core.errors import FileDoesNotExist, NotAvailable, WrongInput, WrongValue
 from offload.core.job import Job
 from offload.core.schema import Checked
-from offload.core.sources import Uploaded
 from offload.core.task import FileRef
 from offload.engine.orders import Order
 from offload.http.call import Call
+from offload.http.forms import form_values
 from offload.http.multipart import FormLimits, FormReader, Part, boundary_of, file_name_of
 from offload.http.options import Options
 from offload.http.problems import WrongBody, WrongContentType
@@ -98,7 +97,7 @@ async def _form_order(call: Call, ticket: Ticket, staging: Staging) -> Order:
     limits = FormLimits(fields_bytes_max=call.config.json_bytes_max, files_max=call.config.files_per_task_max)
     reader = FormReader(boundary, limits, start, end)
     form = await reader.read(call.chunks(call.config.upload_bytes_max))
-    values = _values(ticket.job, form.fields, files)
+    values = form_values(ticket.job, form.fields, files)
     return await _with_files(call, ticket, ticket.job.schema.check_values(ticket.job.name, values), files, staging)
 
 
@@ -116,7 +115,7 @@ async def _raw_order(call: Call, ticket: Ticket, staging: Staging) -> Order:
     # what can be known to be wrong is said before a byte of the file is stored
     fields = [(key, text) for key, text in call.query]
     checked = job.schema.check_values(
-        job.name, _values(job, fields, [FileRef(blob="", name="", type="", size=0, field=field)])
+        job.name, form_values(job, fields, [FileRef(blob="", name="", type="", size=0, field=field)])
     )
     blob = staging.next_blob()
     size, sha256 = await store(call.chunks(call.config.upload_bytes_max), staging.writer(blob))
@@ -133,25 +132,6 @@ async def store(chunks: AsyncIterator[bytes], writer: BlobWriter) -> tuple[int, 
     except BaseException:
         await writer.abort()
         raise
-
-
-def _values(job: Job, fields: Sequence[tuple[str, str]], files: Sequence[FileRef]) -> dict[str, object]:
-    """Return the parameters of a form: its texts, and a mark for each uploaded file."""
-    values = job.schema.from_text(fields)
-    for index, file in enumerate(files):
-        here, name = values.get(file.field), file.field
-        if _takes_list(job.schema.input, name):
-            values[name] = [*(here if isinstance(here, list) else [] if here is None else [here]), Uploaded(index)]
-        elif name in values:
-            raise WrongInput(job.name, [{"loc": [name], "message": "is given more than once"}])
-        else:
-            values[name] = Uploaded(index)
-    return values
-
-
-def _takes_list(schema: Mapping[str, Any], name: str) -> bool:
-    found = schema.get("properties", {}).get(name, {})
-    return any(way.get("type") == "array" for way in (found, *found.get("anyOf", ())))
 
 
 async def _with_files(

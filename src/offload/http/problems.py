@@ -148,10 +148,10 @@ def problem_body(code: str, status: int, detail: str, fields: Mapping[str, Any])
     return msgspec.json.encode({**first, **{name: value for name, value in fields.items() if name not in first}})
 
 
-def problem(error: OffloadError, *, status: int | None = None) -> Response:
-    """Return the answer that tells of `error`; `status` in place of the table's."""
+def problem(error: OffloadError, *, status: int | None = None, index: int | None = None) -> Response:
+    """Return the answer that tells of `error`; `status` in place of the table's, `index` of one in a batch."""
     status = status or PROBLEMS.get(error.code, (500, ""))[0]
-    response = Response(_encode(error, status), status, media_type=PROBLEM_TYPE)
+    response = Response(_encode(error, status, index), status, media_type=PROBLEM_TYPE)
     if isinstance(error, TryAgain) and error.retry_seconds is not None:
         response.raw_headers.append((b"retry-after", str(error.retry_seconds).encode()))
     if isinstance(error, MethodNotAllowed):
@@ -162,9 +162,10 @@ def problem(error: OffloadError, *, status: int | None = None) -> Response:
     return response
 
 
-def _encode(error: OffloadError, status: int) -> bytes:
+def _encode(error: OffloadError, status: int, index: int | None) -> bytes:
+    fields = error.fields if index is None else {**error.fields, "index": index}
     try:
-        return problem_body(error.code, status, str(error), error.fields)
+        return problem_body(error.code, status, str(error), fields)
     except UnicodeEncodeError:  # a lone surrogate that the client sent and a message repeats
         clean = str(error).encode("utf-8", "replace").decode()
         return problem_body(error.code, status, clean, {})

@@ -123,5 +123,6 @@ def safe_name(given: str, field: str, media_type: str) -> str:
     while len(name.encode()) > NAME_BYTES_MAX:
         name = name[1:]  # the end says what kind of file it is
     if name.strip(".") == "":
-        return (field.partition(".")[0] or "file") + (mimetypes.guess_extension(media_type) or "")
+        suffix = "" if media_type == FALLBACK_TYPE else mimetypes.guess_extension(media_type) or ""
+        return (field.partition(".")[0] or "file") + suffix
     return name
