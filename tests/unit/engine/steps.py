@@ -1,0 +1,41 @@
+"""The jobs and steps that the engine's tests share."""
+
+import uuid
+
+from offload import Retry, job
+from offload.core.catalog import Catalog
+from offload.core.outcome import Failed
+from offload.core.task import Reason, Status, Task, TaskError
+from tests.unit.engine.kit import Kit
+from tests.unit.engine.waiting import until_async
+
+
+@job
+def noop() -> int:
+    return 1
+
+
+@job(queue="slow", retry=Retry(max_attempts=2, first_seconds=10.0, jitter=False))
+def slow() -> int:
+    return 1
+
+
+CATALOG = Catalog.of_jobs(noop, slow)
+BROKEN = Failed(reason=Reason.ERROR, error=TaskError(type="ValueError", message="no"))
+DEAD = Failed(reason=Reason.WORKER_LOST, error=TaskError(type="WorkerLost", message="SIGKILL"), worker_died=True)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+async def submit(kit: Kit, job: str = "noop", **options: object) -> str:
+    return (await kit.submit(job, task_id=new_id(), **options)).id
+
+
+async def status_is(kit: Kit, task_id: str, status: Status) -> Task:
+    async def there() -> bool:
+        return (await kit.get(task_id)).status is status
+
+    await until_async(there)
+    return await kit.get(task_id)
