@@ -32,6 +32,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "offload.telemetry": ("offload.core", "offload.ports", "offload.settings"),
     "offload.cli": (EVERYTHING,),
+    "offload.__main__": ("offload.cli",),
     # the public names: the package itself, in src/offload/__init__.py
     "offload": ("offload.core", "offload.workers.context", "offload.client"),
 }  # fmt: skip
