@@ -89,7 +89,8 @@ class Bench:
     async def start(self, job: str, /, **given: Any) -> Task:
         """Hand over a task as soon as there is room."""
         task = self.task(job, **given)
-        await self.until(lambda: self.places(job) > 0)
+        while self.places(job) == 0:  # looked at again after each wait: others may have been quicker
+            await self.until(lambda: self.places(job) > 0)
         self.pool.run(Work(task=task))
         return task
 

@@ -161,7 +161,7 @@ async def test_what_still_runs_when_the_grace_ends_is_given_back(tmp_path: Path)
         await asyncio.sleep(0)
         b.pool.run(Work(task=late))
         await stopping
-        assert b.ear.outcomes[task.id] == Unrun() and b.ear.outcomes[late.id] == Unrun()
+        assert b.ear.outcomes[task.id] == Unrun(started=True) and b.ear.outcomes[late.id] == Unrun()
         assert not alive(pid)
 
 

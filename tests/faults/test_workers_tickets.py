@@ -1,4 +1,4 @@
-"""A task that waits in a worker's pipe is started by the worker or taken back by the server: never both, never neither."""
+"""A task that waits in a worker's pipe is started by the worker or taken back by the server: never both."""
 
 import asyncio
 import random

@@ -39,5 +39,8 @@ class Stopped(Record, frozen=True, kw_only=True):
 class Unrun(Record, frozen=True, kw_only=True):
     """The worker never started it: it is given back and the attempt does not count."""
 
+    started: bool = False
+    """It had begun, and was ended for a reason that is not its own: the server stops, or a neighbour had to."""
+
 
 Outcome = Succeeded | Failed | Stopped | Unrun

@@ -63,12 +63,13 @@ class Attempt:
                 return Stopped()
             case Stop.TIMEOUT:
                 message = f"the job ran longer than its limit of {self.timeout_seconds:g} s"
-                return Failed(reason=Reason.TIMEOUT, error=TaskError(type="Timeout", message=message, traceback=traceback))
+                error = TaskError(type="Timeout", message=message, traceback=traceback)
+                return Failed(reason=Reason.TIMEOUT, error=error)
             case Stop.MEMORY:
                 assert self.why is not None
                 return Failed(reason=Reason.OUT_OF_MEMORY, error=self.why, worker_died=self.is_blamed)
             case _:
-                return Unrun()
+                return Unrun(started=True)
 
     def unrun(self) -> Outcome:
         """Return the outcome of an attempt that never began."""

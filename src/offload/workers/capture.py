@@ -96,7 +96,7 @@ class OutputPipe:
 
 
 class AttemptLog:
-    """The output of one attempt: its first half is told while it runs, of the rest the end is kept for its last words."""
+    """The output of one attempt: its first half is told while it runs; of the rest, the end is kept for last words."""
 
     def __init__(self, bytes_max: int) -> None:
         self._room = bytes_max - bytes_max // 2
@@ -133,8 +133,8 @@ class AttemptLog:
 
     def rest(self) -> list[bytes]:
         """Return what has not been told, with a line that says how much is missing."""
-        if not self._tail:
-            return _events(bytes(self._fresh)) if self._fresh else []
+        if not self._fresh and not self._tail and not self._left_out:
+            return []
         tail = b"".join(self._tail)
         keep = tail[max(0, len(tail) - self._tail_bytes_max) :]
         left_out = self._left_out + len(tail) - len(keep)

@@ -139,10 +139,9 @@ class Child:
     def hand(self, attempt: Attempt, now: Seconds) -> None:
         """Give it an attempt to run after those that it has; raise FrameTooLarge when the input cannot travel."""
         task = attempt.task
-        run = Run(
-            self._next_ticket, task.id, task.job, task.attempt, task.input, attempt.files, task.tags, attempt.timeout_seconds
-        )
-        self._link.send(run)
+        limit = attempt.timeout_seconds
+        ticket = self._next_ticket
+        self._link.send(Run(ticket, task.id, task.job, task.attempt, task.input, attempt.files, task.tags, limit))
         attempt.ticket, attempt.handed_at = self._next_ticket, now
         if not self.attempts:
             self._head_at = now
@@ -351,7 +350,8 @@ class Child:
         self.state = State.DEAD
         left, self.attempts = list(self.attempts.values()), {}
         oom_killed = exit.code == -signal.SIGKILL and self._owner.oom_killed()
-        died = deaths.Death(exit=exit, oom_killed=oom_killed, started=self._tickets.started, stepping=self._tickets.stepping)
+        started, stepping = self._tickets.started, self._tickets.stepping
+        died = deaths.Death(exit=exit, oom_killed=oom_killed, started=started, stepping=stepping)
         self._tickets.close()
         if left:
             log.warning("worker %d of %s: %s", self.pid, self.plan.lane, died.told)

@@ -17,7 +17,7 @@ class Voice(Protocol):
 
 
 class Context:
-    """What a running job knows of its task. A parameter annotated `Context` receives it; clients never see that parameter.
+    """What a running job knows of its task. A parameter annotated `Context` receives it; clients never see it.
 
     Every method may be called from any thread, as often as you like: what is said too fast is coalesced, never queued.
     """
@@ -76,6 +76,11 @@ class Context:
             self._saw_stop = True
         return self._saw_stop
 
+    @property
+    def saw_stop(self) -> bool:
+        """Whether the job has noticed that it should stop."""
+        return self._saw_stop
+
     def check(self) -> None:
         """Raise `offload.Canceled` when the job should stop; call it in long loops and let the exception through."""
         if self.canceled:
@@ -92,12 +97,13 @@ class Context:
             fraction = float(fraction)
             # not a number: JSON cannot say it
             fraction = None if fraction != fraction else min(1.0, max(0.0, fraction))
-        self._voice.progress(Progress(fraction=fraction, message=str(message)[:MESSAGE_CHARACTERS_MAX]))
+        text = str(message)[:MESSAGE_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
+        self._voice.progress(Progress(fraction=fraction, message=text))
 
     def log(self, text: str) -> None:
         """Add a line to the task's log; `print` and `logging` do the same."""
         if self._voice is not None:
-            self._voice.log(text)
+            self._voice.log(str(text))
 
 
 MESSAGE_CHARACTERS_MAX = 1_000

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass
 from typing import Protocol
 
 from offload.core.errors import FrameTooLarge
@@ -13,6 +12,7 @@ from offload.core.task import Reason, Seconds, TaskError
 from offload.ports import Room
 from offload.workers.attempts import Attempt
 from offload.workers.children import RECALL_SECONDS, SHORT_SECONDS, Child, Plan, State
+from offload.workers.lane_specs import LaneSpec
 from offload.workers.protocol import Said
 
 log = logging.getLogger("offload.workers")
@@ -38,20 +38,6 @@ class Crew(Protocol):
         """A process has ended: nothing of it may stay."""
 
     def oom_killed(self) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneSpec:
-    """What makes a lane."""
-
-    name: str
-    jobs: tuple[Job, ...]
-    size: int
-    is_async: bool
-    is_shared: bool
-    recycle_tasks: int | None
-    recycle_memory_bytes: int | None
-    memory_bytes: int | None
 
 
 class Lane:
@@ -141,7 +127,8 @@ class Lane:
             self._failures = min(self._failures + 1, 16)
             self._pause_until = now + pause
             if not self._stopping:
-                log.error("a worker of %s could not start, trying again in %g s: %s", self.spec.name, pause, boot_error or "it ended")
+                why = boot_error or "it ended with nothing to do"
+                log.error("a worker of %s could not start, trying again in %g s: %s", self.spec.name, pause, why)
         self.tried.set()
         self._fill()
         self._crew.buried(child)

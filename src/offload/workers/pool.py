@@ -5,51 +5,35 @@ import logging
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from offload.core.catalog import Catalog
-from offload.core.job import Job
-from offload.core.outcome import Failed, Outcome, Unrun
-from offload.core.task import Reason, Seconds, Task, TaskError, TaskEvent
+from offload.core.outcome import Outcome, Unrun
+from offload.core.task import Seconds, Task, TaskEvent
 from offload.ports import Clock, Listener, Note, Room, Work, WorkerState
 from offload.workers import strays
 from offload.workers.attempts import Attempt, Stop
 from offload.workers.capture import AttemptLog
 from offload.workers.children import Child, Plan, State, remove_traces
 from offload.workers.deaths import OomKills, over_memory
-from offload.workers.lanes import Lane, LaneSpec
+from offload.workers.lane_specs import LaneSpec, PoolSettings, lane_specs
+from offload.workers.lanes import Lane
 from offload.workers.limits import memory_of_bytes
 from offload.workers.memory_watch import MemoryWatch
 from offload.workers.protocol import Boot, InputFile, Said
 from offload.workers.watchdog import Watchdog
 
+__all__ = ["Pool", "PoolSettings"]
+
 log = logging.getLogger("offload.workers")
 
 BEAT_SECONDS = 0.1
+OOM_LOOK_BEATS = 10
+START_SECONDS_MAX = 60.0
 LEAVE_SECONDS = 2.0
 """How long idle processes may take to leave when the pool stops."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSettings:
-    """The limits and places of a pool; what a job says of itself comes first."""
-
-    scratch: Path
-    """A directory of the pool's own; emptied at start. On the file system of the blobs, results move for free."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """What worker processes see; nothing else of the server's environment reaches them."""
-    workers: int = 2
-    timeout_seconds: Seconds | None = None
-    grace_seconds: Seconds = 5.0
-    memory_bytes: int | None = None
-    recycle_tasks: int | None = None
-    recycle_memory_bytes: int | None = None
-    result_bytes_max: int = 2**30
-    log_bytes_max: int = 256 * 2**10
-    nice: int = 10
 
 
 class Pool:
@@ -67,6 +51,7 @@ class Pool:
         self._attempts: dict[tuple[str, int], tuple[Attempt, Lane]] = {}
         self._stopping = False
         self._beating: asyncio.TimerHandle | None = None
+        self._beats = 0
         self._telling_room = False
         self._idle = asyncio.Event()
         self._buried = asyncio.Event()
@@ -86,8 +71,12 @@ class Pool:
             self._lanes.append(lane)
             self._lane_of_job.update({job.name: lane for job in spec.jobs})
             lane.start()
-        for lane in self._lanes:
-            await lane.tried.wait()
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                for lane in self._lanes:
+                    await lane.tried.wait()
+        except TimeoutError:
+            log.warning("the jobs take long to load; going on, their tasks wait until they are ready")
 
     def rooms(self) -> list[Room]:
         if self._stopping:
@@ -168,7 +157,10 @@ class Pool:
         last_words = tuple(self._event(attempt, "log", data, now) for data in attempt.log.rest())
         if not self._attempts:
             self._idle.set()
-        self._listener.ended(attempt.task, outcome, last_words)
+        try:
+            self._listener.ended(attempt.task, outcome, last_words)
+        except Exception:
+            log.exception("the end of task %s could not be told", attempt.task.id)
 
     def said(self, attempt: Attempt, said: Said) -> None:
         if said.log:
@@ -208,6 +200,9 @@ class Pool:
 
     def _beat(self) -> None:
         self._beating = None
+        self._beats += 1
+        if self._beats % OOM_LOOK_BEATS == 0:
+            self._oom_kills.more()  # what happened elsewhere is not what ends a worker later
         now = self._now()
         for _, child in list(self._children()):
             if child.attempts:
@@ -251,8 +246,8 @@ class Pool:
         watches_memory = spec.recycle_memory_bytes is not None or any(job.recycle_memory_bytes for job in spec.jobs)
         boot = Boot(
             target=self._target, lane_jobs=tuple(job.name for job in spec.jobs), own_lane=not spec.is_shared,
-            is_async=spec.is_async, sys_path=list(sys.path), scratch="", results=str(settings.scratch / RESULTS), mark="",
-            nice=settings.nice, memory_bytes=spec.memory_bytes, result_bytes_max=settings.result_bytes_max,
+            is_async=spec.is_async, sys_path=list(sys.path), scratch="", results=str(settings.scratch / RESULTS),
+            mark="", nice=settings.nice, memory_bytes=spec.memory_bytes, result_bytes_max=settings.result_bytes_max,
             tells_memory=watches_memory,
         )  # fmt: skip
         environment = {**settings.environment, strays.NODE_MARK: self._node}
@@ -290,37 +285,6 @@ class Pool:
 
 
 RESULTS = "results"
-
-
-def lane_specs(catalog: Catalog, settings: PoolSettings) -> list[LaneSpec]:
-    """Return the lanes that a catalog needs: own ones for jobs that say `workers`, one for the rest of each kind."""
-    own = [job for job in catalog.jobs.values() if job.workers is not None]
-    rest = [job for job in catalog.jobs.values() if job.workers is None]
-    specs = [_own_lane(job, settings) for job in own]
-    for name, is_async, size in (("shared", False, settings.workers), ("async", True, 1)):
-        jobs = tuple(job for job in rest if job.kind.is_async is is_async)
-        if jobs:
-            specs.append(
-                LaneSpec(
-                    name=name, jobs=jobs, size=size, is_async=is_async, is_shared=True, memory_bytes=settings.memory_bytes,
-                    recycle_tasks=settings.recycle_tasks, recycle_memory_bytes=settings.recycle_memory_bytes,
-                )  # fmt: skip
-            )
-    return specs
-
-
-def _own_lane(job: Job, settings: PoolSettings) -> LaneSpec:
-    assert job.workers is not None
-    return LaneSpec(
-        name=f"job:{job.name}",
-        jobs=(job,),
-        size=job.workers,
-        is_async=job.kind.is_async,
-        is_shared=False,
-        memory_bytes=settings.memory_bytes if job.memory_bytes is None else job.memory_bytes,
-        recycle_tasks=settings.recycle_tasks if job.recycle_tasks is None else job.recycle_tasks,
-        recycle_memory_bytes=settings.recycle_memory_bytes if job.recycle_memory_bytes is None else job.recycle_memory_bytes,
-    )
 
 
 def _empty(scratch: Path) -> None:

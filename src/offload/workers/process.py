@@ -72,7 +72,15 @@ class Process:
         finally:
             theirs.close()
             os.close(write_fd)
-        return cls(popen, on_exit), Ends(sock=ours, tickets=tickets, output_fd=output_fd)
+        try:
+            return cls(popen, on_exit), Ends(sock=ours, tickets=tickets, output_fd=output_fd)
+        except OSError:  # no descriptor left for watching it
+            popen.kill()
+            popen.wait()
+            ours.close()
+            os.close(output_fd)
+            tickets.close()
+            raise
 
     def signal(self, number: int) -> None:
         """Send a signal to the process alone; it has not been waited for, so its number is its own."""

@@ -1,18 +1,18 @@
 """The frames between the server and a worker process, and how they travel over their socket.
 
-A frame is a 4-byte big-endian length and that many bytes of msgpack: an array whose first element is the frame's number.
+A frame is a 4-byte big-endian length and that many bytes of msgpack: an array that begins with the frame's number.
 
-| frame      | no | goes to | meaning                                                                                     |
-| ---------- | -- | ------- | ------------------------------------------------------------------------------------------- |
-| Boot       | 1  | child   | first frame: what to load and under which limits                                            |
-| Run        | 2  | child   | an attempt; started only by the side that takes its ticket's lock (`tickets`)                |
-| Cancel     | 3  | child   | asynchronous children only: stop this ticket (others read a flag in shared memory)          |
-| Retire     | 4  | child   | finish what was started, then exit                                                           |
-| Ready      | 5  | server  | loaded; Run frames may come                                                                 |
-| BootFailed | 6  | server  | the jobs could not be loaded; the child exits                                               |
-| Said       | 7  | server  | progress, yielded values, log text of a running attempt; at most 5 a second                 |
-| Returned   | 8  | server  | the attempt returned; nothing more is said about its ticket                                 |
-| Raised     | 9  | server  | the attempt ended without a result; nothing more is said about its ticket                   |
+| frame      | no | goes to | meaning                                                                                |
+| ---------- | -- | ------- | -------------------------------------------------------------------------------------- |
+| Boot       | 1  | child   | first frame: what to load and under which limits                                       |
+| Run        | 2  | child   | an attempt; started only by the side that takes its ticket's lock (`tickets`)          |
+| Cancel     | 3  | child   | asynchronous children only: stop this ticket (others read a flag in shared memory)     |
+| Retire     | 4  | child   | finish what was started, then exit                                                     |
+| Ready      | 5  | server  | loaded; Run frames may come                                                            |
+| BootFailed | 6  | server  | the jobs could not be loaded; the child exits                                          |
+| Said       | 7  | server  | progress, yielded values, log text of a running attempt; at most 5 a second            |
+| Returned   | 8  | server  | the attempt returned; nothing more is said about its ticket                            |
+| Raised     | 9  | server  | the attempt ended without a result; nothing more is said about its ticket              |
 
 Tickets number the Run frames of one child from 1, and a child that is not asynchronous runs them in that order. Files
 travel as paths. The output of a child (its descriptors 1 and 2) is a pipe of its own; `end_mark` in it says where the
@@ -135,7 +135,7 @@ def encode(frame: ToChild | ToServer, *, bytes_max: int) -> bytearray:
     _encoder.encode_into(frame, buffer, _LENGTH_BYTES)
     size = len(buffer) - _LENGTH_BYTES
     if size > bytes_max:
-        raise FrameTooLarge(f"a {type(frame).__name__} frame of {size:,} bytes is beyond the limit of {bytes_max:,} bytes")
+        raise FrameTooLarge(f"a {type(frame).__name__} frame of {size:,} bytes is beyond the limit of {bytes_max:,}")
     buffer[:_LENGTH_BYTES] = size.to_bytes(_LENGTH_BYTES, "big")
     return buffer
 

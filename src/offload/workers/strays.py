@@ -22,7 +22,7 @@ def kill_group(pid: int) -> None:
 
 
 def kill_marked(name: str, value: str) -> int:
-    """Kill every process that inherited this variable, until none is found; return how many it were. May block: /proc is read."""
+    """Kill every process that inherited this variable, until none is found; return how many it were. Blocks."""
     wanted = f"{name}={value}".encode()
     killed: set[int] = set()
     for _ in range(SWEEPS_MAX):

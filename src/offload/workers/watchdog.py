@@ -57,7 +57,10 @@ class Watchdog:
         self._process = None
         log.warning("the watchdog of the workers died")
         if self._starts < RESTARTS_MAX:
-            self.start()
+            try:
+                self.start()
+            except OSError as error:
+                log.error("it cannot be started again: %s", error)
 
     def _close_pidfd(self) -> None:
         if self._pidfd >= 0:

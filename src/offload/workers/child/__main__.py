@@ -10,6 +10,7 @@ from offload.core.catalog import Catalog
 from offload.core.errors import CannotLoadJobs, WrongJob
 from offload.loading import load_catalog
 from offload.workers.child import one_by_one
+from offload.workers.child.attempt import Child
 from offload.workers.child.callables import Callables
 from offload.workers.child.channel import Channel, ServerGone
 from offload.workers.child.failures import Terminated, described
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> None:
         pass
 
 
-def _prepare(boot: Boot, channel: Channel, interrupts: Interrupts, tickets: Tickets) -> one_by_one.Child:
+def _prepare(boot: Boot, channel: Channel, interrupts: Interrupts, tickets: Tickets) -> Child:
     restrict(nice=boot.nice, memory_bytes=boot.memory_bytes)
     streams = Streams(boot.mark.encode())
     if boot.is_async:
@@ -68,7 +69,7 @@ def _prepare(boot: Boot, channel: Channel, interrupts: Interrupts, tickets: Tick
     scratch = Path(boot.scratch)
     os.register_at_fork(after_in_child=channel.link.close)
     os.register_at_fork(after_in_child=streams.disown)
-    return one_by_one.Child(
+    return Child(
         catalog=_of_lane(catalog, boot),
         callables=callables,
         channel=channel,

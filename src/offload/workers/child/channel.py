@@ -47,6 +47,11 @@ class Channel:
             except (BrokenPipeError, ConnectionResetError):
                 os._exit(1)  # the server is gone, and with it everyone who waited
 
+    def leave_if_forked(self) -> None:
+        """End a process that the job forked and that came back from the job: one attempt has one end."""
+        if os.getpid() != self._owner:
+            os._exit(1)
+
     def next(self) -> Boot | Run | Cancel | Retire:
         """Wait for the next frame."""
         while not self._received:

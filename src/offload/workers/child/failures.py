@@ -2,15 +2,15 @@
 
 import os
 import traceback
+from pathlib import Path
 
-import offload
 from offload.core.errors import Canceled, Reject, RetryLater, WrongInput
 from offload.core.outcome import Failed
 from offload.core.task import Reason, TaskError
 
 MESSAGE_CHARACTERS_MAX = 4_096
 TRACEBACK_CHARACTERS_MAX = 32_768
-_OURS = os.path.dirname(os.path.abspath(offload.__file__)) + os.sep
+_OURS = str(Path(__file__).resolve().parents[2]) + os.sep
 
 
 class Terminated(BaseException):
@@ -31,31 +31,38 @@ def failed_by(error: BaseException) -> Failed:
         case Reject() | WrongInput():  # the latter: the job changed after the task was accepted
             return Failed(reason=Reason.REJECTED, error=described(error), retry=False)
         case RetryLater():
-            return Failed(reason=Reason.ERROR, error=described(error), retry_after_seconds=max(0.0, float(error.seconds)))
+            later = max(0.0, float(error.seconds))
+            return Failed(reason=Reason.ERROR, error=described(error), retry_after_seconds=later)
         case ResultRefused():
-            told = TaskError(type="ResultTooLarge" if error.reason is Reason.RESULT_TOO_LARGE else "WrongResult",
-                             message=_cut(str(error), MESSAGE_CHARACTERS_MAX))  # fmt: skip
-            return Failed(reason=error.reason, error=told, retry=False)
+            kind = "ResultTooLarge" if error.reason is Reason.RESULT_TOO_LARGE else "WrongResult"
+            return Failed(reason=error.reason, error=TaskError(type=kind, message=_bounded(str(error))), retry=False)
         case MemoryError():
             return Failed(reason=Reason.OUT_OF_MEMORY, error=described(error))
         case SystemExit():
-            told = TaskError(type="SystemExit", message=f"the job called sys.exit({error.code!r:.200})", traceback=_text_of(error))
-            return Failed(reason=Reason.ERROR, error=told)
+            message = f"the job called sys.exit({error.code!r:.200})"
+            return Failed(reason=Reason.ERROR, error=_told("SystemExit", message, error))
         case Terminated() | Canceled():
-            return Failed(reason=Reason.ERROR, error=TaskError(type="Canceled", message="the job was told to stop", traceback=_text_of(error)))
+            return Failed(reason=Reason.ERROR, error=_told("Canceled", "the job was told to stop", error))
         case _:
             return Failed(reason=Reason.ERROR, error=described(error))
 
 
 def described(error: BaseException) -> TaskError:
     """Return what a user needs to know of an exception, bounded, and without frames of our own at its top."""
-    kind = type(error).__qualname__[:200]
-    return TaskError(type=kind, message=_cut(_message_of(error), MESSAGE_CHARACTERS_MAX), traceback=_text_of(error))
+    return _told(type(error).__qualname__[:200], _message_of(error), error)
+
+
+def _told(kind: str, message: str, error: BaseException) -> TaskError:
+    return TaskError(type=kind, message=_bounded(message), traceback=_text_of(error))
+
+
+def _bounded(message: str) -> str:
+    return _cut(message, MESSAGE_CHARACTERS_MAX)
 
 
 def _message_of(error: BaseException) -> str:
     try:
-        return _clean(str(error))
+        return clean(str(error))
     except Exception as broken:  # user code: its __str__ may do anything
         return f"(its text cannot be had: {type(broken).__name__})"
 
@@ -64,21 +71,23 @@ def _text_of(error: BaseException) -> str:
     try:
         told = traceback.TracebackException.from_exception(error)
         _drop_ours(told, depth_max=20)
-        return _cut(_clean("".join(told.format())), TRACEBACK_CHARACTERS_MAX)
+        return _cut(clean("".join(told.format())), TRACEBACK_CHARACTERS_MAX)
     except Exception:
         return ""
 
 
 def _drop_ours(told: traceback.TracebackException, *, depth_max: int) -> None:
     """Keep the frames that the user can do something about, in each exception of the chain."""
-    told.stack = traceback.StackSummary.from_list([frame for frame in told.stack if not frame.filename.startswith(_OURS)])
+    theirs = [frame for frame in told.stack if not frame.filename.startswith(_OURS)]
+    told.stack = traceback.StackSummary.from_list(theirs)
     for before in (told.__cause__, told.__context__):
         if before is not None and depth_max > 0:
             _drop_ours(before, depth_max=depth_max - 1)
 
 
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates cannot be stored
+def clean(text: str) -> str:
+    """Return the text as UTF-8 can hold it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _cut(text: str, characters_max: int) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from offload.core.files import File, as_file
 from offload.core.job import Job
 from offload.core.outcome import LocalFile
 from offload.core.task import Reason
-from offload.workers.child.failures import ResultRefused
+from offload.workers.child.failures import ResultRefused, clean
 from offload.workers.protocol import OUTPUT_BYTES_MAX, RESULT_INLINE_BYTES_MAX
+
+NAME_CHARACTERS_MAX = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class Results:
         if len(json) <= RESULT_INLINE_BYTES_MAX:
             return Ready(json=json)
         path = self._path(ticket)
-        path.write_bytes(json)
+        self._write(path, lambda: path.write_bytes(json))
         return Ready(file=LocalFile(path=str(path), name="result.json", type="application/json", size=len(json)))
 
     def bytes_max(self, job: Job) -> int:
@@ -51,23 +54,32 @@ class Results:
     def _moved(self, job: Job, ticket: int, file: File, scratch: Path) -> LocalFile:
         try:
             source = Path(os.path.realpath(file.path))
-            size = source.stat().st_size
-            if not source.is_file():
-                raise ResultRefused(Reason.ERROR, f"the returned {str(file.path)!r} is not a file")
-            self._check_size(job, size)
-            target = self._path(ticket)
-            if source.is_relative_to(scratch) and source.stat().st_nlink == 1:
-                os.replace(source, target)
-            else:
-                shutil.copyfile(source, target)  # theirs to keep: an input, or a file of their own
+            found = source.stat()
         except OSError as error:
             raise ResultRefused(Reason.ERROR, f"the returned file cannot be read: {error}") from error
-        return LocalFile(path=str(target), name=file.name, type=file.type, size=size)
+        if not stat.S_ISREG(found.st_mode):
+            raise ResultRefused(Reason.ERROR, f"the returned {str(file.path)!r} is not a file")
+        self._check_size(job, found.st_size)
+        target = self._path(ticket)
+        if source.is_relative_to(scratch) and found.st_nlink == 1:
+            os.replace(source, target)
+        else:  # theirs to keep: an input, or a file of their own
+            self._write(target, lambda: shutil.copyfile(source, target))
+        name, media_type = clean(file.name)[:NAME_CHARACTERS_MAX], clean(file.type)[:NAME_CHARACTERS_MAX]
+        return LocalFile(path=str(target), name=name, type=media_type, size=target.stat().st_size)
+
+    def _write(self, target: Path, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except BaseException:  # no room, or told to stop: leave no half file
+            target.unlink(missing_ok=True)
+            raise
 
     def _check_size(self, job: Job, size: int) -> None:
         if size > (limit := self.bytes_max(job)):
             raise ResultRefused(
-                Reason.RESULT_TOO_LARGE, f"the result has {size:,} bytes; the limit of job {job.name!r} is {limit:,} bytes"
+                Reason.RESULT_TOO_LARGE,
+                f"the result has {size:,} bytes; the limit of job {job.name!r} is {limit:,} bytes",
             )
 
     def _path(self, ticket: int) -> Path:
@@ -86,17 +98,18 @@ class Outputs:
     def add(self, value: object) -> bytes:
         """Return the value's JSON, or raise ResultRefused when it, or all so far, is too much."""
         if as_file(value) is not None:
-            raise ResultRefused(Reason.ERROR, "a generator cannot yield a file; return one instead, or yield JSON values")
+            raise ResultRefused(Reason.ERROR, "a generator cannot yield a file; return one, or yield JSON values")
         item = _json(self._job.schema.dump_output, value)
         if len(item) > OUTPUT_BYTES_MAX:
             raise ResultRefused(
-                Reason.RESULT_TOO_LARGE, f"a yielded value has {len(item):,} bytes; the limit is {OUTPUT_BYTES_MAX:,} bytes"
+                Reason.RESULT_TOO_LARGE,
+                f"a yielded value has {len(item):,} bytes; the limit is {OUTPUT_BYTES_MAX:,} bytes",
             )
         self._bytes += len(item) + 1
         if self._bytes > self._bytes_max:
             raise ResultRefused(
                 Reason.RESULT_TOO_LARGE,
-                f"the yielded values have more than the {self._bytes_max:,} bytes that job {self._job.name!r} may return",
+                f"the yielded values have more than the {self._bytes_max:,} bytes of job {self._job.name!r}'s limit",
             )
         self._items.append(item)
         return item

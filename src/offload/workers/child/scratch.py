@@ -1,4 +1,4 @@
-"""The directories that attempts work in: an empty one for each, given on to the next as long as nobody wrote into it."""
+"""The directories that attempts work in: an empty one for each, used again as long as nobody wrote into it."""
 
 import os
 import shutil
