@@ -74,7 +74,7 @@ async def test_metrics_count_with_bounded_labels(tmp_path: Path) -> None:
             for family in text_string_to_metric_families(answer.text)
             for sample in family.samples
         }
-        assert all(name.startswith("offload_") for name, *_ in found)
+        assert all(str(key[0]).startswith("offload_") for key in found)
         assert found["offload_tasks_submitted_total", ("job", "ping")] == 1
         assert found["offload_tasks_finished_total", ("job", "ping"), ("reason", ""), ("status", "DONE")] == 1
         submits = ("method", "POST"), ("route", "/v1/jobs/{job}"), ("status", "202")
@@ -95,10 +95,12 @@ async def test_openapi_names_every_route_and_each_job_with_its_own_schemas(tmp_p
             (path, method)
             for path, methods in ROUTES.items()
             for method in methods
-            if path not in NOT_IN_THE_REFERENCE and not path.startswith(LATER)
+            if path not in NOT_IN_THE_REFERENCE and not str(path).startswith(LATER)
         }
-        assert wanted - operations == {("/v1/jobs/{job}", "POST")}, "that one is there for each job by name"
-        assert operations - wanted == {(f"/v1/jobs/{name}", "POST") for name in CATALOG.jobs}
+        assert not wanted - operations
+        assert operations - wanted == {
+            (f"/v1/jobs/{name}", method) for name in CATALOG.jobs for method in ("GET", "POST")
+        }
         body = api["paths"]["/v1/jobs/add"]["post"]["requestBody"]["content"]["application/json"]["schema"]
         assert body == CATALOG.find("add").schema.input
         told = set(

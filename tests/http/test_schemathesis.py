@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -25,6 +26,9 @@ CHECKS = [
     checks.content_type_conformance,
     checks.response_headers_conformance,
     checks.response_schema_conformance,
+    checks.unsupported_method,
+    checks.allow_header_conformance,
+    checks.missing_required_header,
 ]
 
 api = schemathesis.openapi.from_dict(build(CATALOG, CONFIG), config=SchemathesisConfig())
@@ -59,5 +63,5 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_described(case: Case, base_url: str) -> None:
+def test_every_answer_is_described(case: Case[Any], base_url: str) -> None:
     case.call_and_validate(base_url=base_url, checks=CHECKS, timeout=30)

@@ -8,7 +8,7 @@ from offload.core.catalog import Catalog
 from offload.core.job import Job
 from offload.http.config import HttpConfig
 from offload.http.openapi_parts import OPTION_HEADERS, Operation, answer, headers, json_answer, operation
-from offload.http.openapi_paths import IDEMPOTENCY_KEY, PREFER, paths
+from offload.http.openapi_paths import IDEMPOTENCY_KEY, JOB, PREFER, paths
 from offload.http.present import JSON_TYPE
 from offload.http.problems import PROBLEM_TYPE, PROBLEMS
 from offload.http.schemas import COMPONENTS, ref
@@ -35,10 +35,14 @@ def build(catalog: Catalog, config: HttpConfig) -> dict[str, Any]:
     """Return the document for these jobs."""
     components = copy.deepcopy(COMPONENTS)
     components["Batch"]["properties"]["tasks"]["maxItems"] = config.batch_max
+    components["Creation"]["properties"]["job"]["enum"] = list(catalog.jobs)
     statuses = sorted({status for status, _ in PROBLEMS.values()} | set(OTHER_CODES))
     everything: dict[str, Any] = paths(config)
+    any_input = {"required": False, "content": {JSON_TYPE: {"schema": {"type": "object"}}}}
+    everything["/v1/jobs/{job}"]["post"] = _submit("Run a job", {"*/*": {}}, any_input, JOB)
     for job in catalog.jobs.values():
-        everything[f"/v1/jobs/{job.name}"] = {"post": submit_operation(job, config)}
+        described = operation(f"Describe {job.name}", "jobs", {200: json_answer("Job", "The job.")})
+        everything[f"/v1/jobs/{job.name}"] = {"post": submit_operation(job, config), "get": described}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -59,30 +63,26 @@ def build(catalog: Catalog, config: HttpConfig) -> dict[str, Any]:
 
 def submit_operation(job: Job, config: HttpConfig) -> Operation:
     """Return the operation that runs this job, with its own schemas."""
-    said = ("Location", "Preference-Applied", "Idempotency-Replayed")
-    result: dict[str, Any] = {JSON_TYPE: job.schema.result or {}}
+    result: dict[str, Any] = {"*/*": {}} if job.schema.returns_file else {JSON_TYPE: job.schema.result or {}}
+    made = _submit(f"Run {job.name}", result, _input_body(job))
     if job.schema.returns_file:
-        result = {"*/*": {}}
-    answers = {
-        200: answer("The result, when `Prefer: wait` was met.", result, *said),
-        202: json_answer("Task", "Accepted: it will be run.", "Retry-After", *said),
-        204: answer("Accepted, with `Prefer: return=minimal`.", {}, "Retry-After", *said),
-    }
-    if job.schema.returns_file:
-        answers[304] = answer("Not modified.", {})
-    made = operation(
-        f"Run {job.name}",
-        "jobs",
-        answers,
-        parameters=(PREFER, IDEMPOTENCY_KEY, *OPTION_HEADERS),
-        body=_input_body(job),
-        problems=(409, 410),
-    )
+        made["responses"]["304"] = answer("Not modified.", {})
     made["description"] = (
         f"{job.description or f'Runs {job.name}.'}\n\nQueue: {job.queue}. JSON is at most "
         f"{config.json_bytes_max:,} bytes, an upload {config.upload_bytes_max:,}."
     )
     return made
+
+
+def _submit(summary: str, result: dict[str, Any], body: dict[str, Any], *parameters: dict[str, Any]) -> Operation:
+    said = ("Location", "Preference-Applied", "Idempotency-Replayed")
+    answers = {
+        200: answer("The result, when `Prefer: wait` was met.", result, *said),
+        202: json_answer("Task", "Accepted: it will be run.", "Retry-After", *said),
+        204: answer("Accepted, with `Prefer: return=minimal`.", {}, "Retry-After", *said),
+    }
+    options = (*parameters, PREFER, IDEMPOTENCY_KEY, *OPTION_HEADERS)
+    return operation(summary, "jobs", answers, parameters=options, body=body, problems=(409, 410))
 
 
 def problem_response(status: int) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from offload.http.call import Call
 TAGS_MAX, TAG_KEY_MAX, TAG_VALUE_MAX = 32, 64, 256
 IDEMPOTENCY_KEY_MAX = 255
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
-_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
+NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+"""What JSON calls a number, not below zero."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _LATER = {
@@ -154,7 +155,7 @@ def _integer(name: str, value: object) -> int:
 
 
 def _seconds(name: str, value: object) -> Seconds:
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+    if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
         value = float(value)
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= _SECONDS_MAX:
         raise WrongValue(name, f"must be a number of seconds from 0 to {_SECONDS_MAX}")

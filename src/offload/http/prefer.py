@@ -4,7 +4,7 @@ import re
 
 from offload.core.task import Record, Seconds
 
-_WAIT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+_WAIT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,40})?", re.ASCII)
 
 
 class Preferences(Record, frozen=True, kw_only=True):

@@ -8,11 +8,11 @@ from offload.core.errors import WrongTaskIdFormat, WrongValue
 from offload.core.task import Task
 from offload.http import prefer
 from offload.http.call import Call
+from offload.http.options import NUMBER
 from offload.http.prefer import Preferences
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
-_WAIT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?", re.ASCII)
 
 
 def task_id_of(call: Call) -> str:
@@ -50,7 +50,7 @@ def wished(call: Call) -> Preferences:
     for name, value in call.query:
         if name != "wait":
             raise WrongValue(name[:80], "is not a parameter of this request; it takes `wait`")
-        if not _WAIT.fullmatch(value):
+        if not NUMBER.fullmatch(value):
             raise WrongValue("wait", "must be a number of seconds")
         return Preferences(wait_seconds=min(float(value), longest))
     return prefer.read_preferences(call.header(b"prefer"), longest)

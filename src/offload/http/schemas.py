@@ -136,7 +136,6 @@ CREATION: Schema = {
     },
     "required": ["job"],
     "additionalProperties": False,
-    "examples": [{"job": "resize", "input": {"width": 320}, "run": True, "tags": {"customer": "42"}}],
 }  # fmt: skip
 
 COMPONENTS: dict[str, Schema] = {
