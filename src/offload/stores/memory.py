@@ -39,6 +39,7 @@ class MemoryStore:
         self._last_key = 0
 
     async def add(self, new: Sequence[NewTask]) -> list[Added]:
+        last_key, used = self._last_key, dict(self._used)
         made: list[int] = []
         added: list[Added] = []
         try:
@@ -53,6 +54,7 @@ class MemoryStore:
         except Exception:
             for key in made:
                 self._forget(key)
+            self._last_key, self._used = last_key, used
             raise
         return added
 
@@ -182,9 +184,9 @@ class MemoryStore:
         fence = (change.before.version, change.before.attempt)
         if row is None or (row.task.version, row.task.attempt) != fence:
             return False
-        if change.after.payload_dropped and not row.task.payload_dropped:
-            row.events = [event for event in row.events if event.kind == "status"]
         self._put(row, msgspec.structs.replace(row.task, **difference(change)), change.events)
+        if change.after.payload_dropped and not change.before.payload_dropped:
+            row.events = [event for event in row.events if event.kind == "status"]
         return True
 
     def _put(self, row: _Row, task: Task, events: Sequence[TaskEvent]) -> None:
@@ -252,10 +254,7 @@ class MemoryStore:
         row.events = [event for event in row.events if event.kind == "status"]
 
     def _forget(self, key: int) -> None:
-        row = self._rows.pop(key)
-        del self._keys[row.task.id]
-        for used in [used for used, it in self._used.items() if it.key == key]:
-            del self._used[used]
+        del self._keys[self._rows.pop(key).task.id]
 
 
 def _run_at(task: Task) -> Seconds:

@@ -175,6 +175,7 @@ class Batch:
         for key, updates in self._updates.items():
             columns = tuple(sorted(updates))
             by_columns.setdefault(columns, []).append((key, *map(updates.__getitem__, columns)))
+        by_columns.pop((), None)  # an empty note changes nothing
         for columns, rows in by_columns.items():
             statements.update(c, columns, rows)
         for written in (self._tasks, self._payloads, self._events, self._idempotency, self._tags, self._dropped):
