@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is close when a flag or command is unknown."""
 
     def error(self, message: str) -> NoReturn:
-        raise WrongUse(self._helpful(message), self.format_usage())
+        raise WrongUse(self._helpful(message), f"`{self.prog} --help` says what there is")
 
     def _helpful(self, message: str) -> str:
         if found := re.search(r"argument COMMAND: invalid choice: '([^']*)'", message):
@@ -46,15 +46,16 @@ class Parser(argparse.ArgumentParser):
 
     def unknown(self, flag: str) -> NoReturn:
         name = flag.partition("=")[0]
-        raise WrongUse(f"there is no flag {name}{did_you_mean(name, self._option_string_actions)}", self.format_usage())
+        close = did_you_mean(name, self._option_string_actions)
+        raise WrongUse(f"there is no flag {name}{close}", f"`{self.prog} --help` says what there is")
 
 
 class WrongUse(Exception):
-    """The command line means nothing; `usage` says how it goes."""
+    """The command line means nothing; `hint` says where to look."""
 
-    def __init__(self, message: str, usage: str) -> None:
+    def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
-        self.usage = usage
+        self.hint = hint
 
 
 COMMANDS = {
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return found
     except WrongUse as error:
-        tell(f"offload: {error}\n{error.usage.rstrip()}")
+        tell(f"offload: {error}\n{error.hint}")
         return WRONG_USE
     except KeyboardInterrupt:
         tell("offload: interrupted")

@@ -122,11 +122,11 @@ def _listen_for_signals(stop: asyncio.Event) -> None:
             log.warning("stopped at once; tasks that were running are started again next time")
             sys.stderr.flush()
             os._exit(130)  # what was accepted is on disk, and workers end with their server
-        asked("Ctrl-C again stops at once")
+        asked("Ctrl-C", "; again stops at once")
 
-    def asked(hint: str) -> None:
+    def asked(by: str, hint: str = "") -> None:
         if not stop.is_set():
-            log.info("stopping: running tasks may end, the others are given back; %s", hint)
+            log.info("stopping on %s%s: running tasks may end, the others are given back", by, hint)
         stop.set()
 
     loop.add_signal_handler(signal.SIGINT, interrupted)

@@ -7,6 +7,8 @@ from offload.client import Client
 from offload.core.errors import WrongSetting
 
 URL = "http://127.0.0.1:8000"
+RETRIES = 4
+"""Fewer than a program would make: somebody looks at the terminal."""
 
 
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +24,7 @@ def connect(options: argparse.Namespace) -> Client:
         return Client(
             options.url or os.environ.get("OFFLOAD_URL") or URL,
             timeout_seconds=options.timeout,
+            retries=RETRIES,
             api_key=os.environ.get("OFFLOAD_API_KEY") or None,
         )
     except ValueError as error:

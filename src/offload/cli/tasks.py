@@ -81,7 +81,7 @@ def _show(options: argparse.Namespace) -> int:
         return 0
     for name, text in _lines(task):
         if text:
-            say(f"{name:<10}{text}")
+            say(f"{name:<12}{text}")
     if task.error is not None and task.error.traceback:
         say(task.error.traceback.rstrip())
     return 0

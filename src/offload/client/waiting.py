@@ -19,6 +19,8 @@ from offload.core.errors import TaskIsNotFinal
 Listener = Callable[[TaskState], Any]
 REPORT_SECONDS = 1.0
 """How often a listener hears of progress: the length of a slice when there is one."""
+LARGE_JSON_NAME = "result.json"
+"""What a server calls a JSON result that was too large to be kept in the task's row."""
 SMALL_FILE_BYTES = 1024**2
 """A file result up to this size is kept from the answer that told of it; a larger one is asked for when it is read."""
 
@@ -177,7 +179,8 @@ def _poll(rules: Rules, task_id: str, hold_seconds: float) -> Flow[Answer]:
 
 
 def _found(task_id: str, answer: Answer) -> Flow[Found]:
-    if _media_type(answer) != "application/json" or "content-disposition" in answer.headers:
+    told = _file_name(answer.headers.get("content-disposition", ""))
+    if _media_type(answer) != "application/json" or told not in ("", LARGE_JSON_NAME):
         return (yield from _found_file(task_id, answer))
     body: bytes = yield Drain(answer.stream)
     try:

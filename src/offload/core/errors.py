@@ -197,6 +197,16 @@ class TaskIsCanceled(TaskConflict):
 class TaskFailed(TaskConflict):
     code = "TaskFailed"
 
+    @property
+    def reason(self) -> str:
+        """Return why, as `Reason` says it; empty when nobody said."""
+        return str(self._fields.get("reason") or "")
+
+    @property
+    def error(self) -> Mapping[str, Any]:
+        """Return the job's own error: its type, message and traceback."""
+        return self._fields.get("error") or {}
+
 
 class ResultExpired(TaskConflict):
     code = "ResultExpired"
