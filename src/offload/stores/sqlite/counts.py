@@ -11,6 +11,12 @@ from offload.stores.sqlite import statements
 Place = tuple[str, str]
 """A queue and a job."""
 
+WAITING_AND_RUNNING = """
+    SELECT queue, job, sum(status = 'QUEUED'), sum(ready), sum(status = 'RUNNING'), sum(input_bytes)
+      FROM tasks INDEXED BY tasks_by_status
+     WHERE status IN ('QUEUED', 'RUNNING') GROUP BY queue, job
+"""
+
 
 @dataclass(slots=True)
 class Count:
@@ -35,14 +41,7 @@ class Counts:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._counts: dict[Place, Count] = {}
-        rows = statements.rows(
-            connection,
-            """
-            SELECT queue, job, sum(status = 'QUEUED'), sum(ready), sum(status = 'RUNNING'), sum(input_bytes)
-              FROM tasks INDEXED BY tasks_by_status
-             WHERE status IN ('QUEUED', 'RUNNING') GROUP BY queue, job
-            """,
-        )
+        rows = statements.rows(connection, WAITING_AND_RUNNING)
         self.move({(queue, job): Count(*numbers) for queue, job, *numbers in rows})
         later = "SELECT min(run_at) FROM tasks INDEXED BY tasks_later WHERE status = 'QUEUED' AND ready = 0"
         self.later_at: Seconds | None = statements.value(connection, later)

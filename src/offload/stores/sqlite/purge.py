@@ -43,6 +43,11 @@ OLD_KEYS = """
          WHERE created_at <= ? ORDER BY created_at LIMIT ?)
     RETURNING 1
 """
+OLD_FILES = """
+    DELETE FROM files WHERE id IN (
+        SELECT id FROM files INDEXED BY files_age WHERE created_at < ? ORDER BY created_at, id LIMIT ?)
+    RETURNING id, created_at
+"""
 
 
 def purge(connection: apsw.Connection, what: Retention) -> Purged:
@@ -60,10 +65,5 @@ def purge(connection: apsw.Connection, what: Retention) -> Purged:
 
 def purge_files(connection: apsw.Connection, created_before: Seconds, limit: int) -> list[str]:
     """Forget the oldest files of their own."""
-    sql = """
-        DELETE FROM files WHERE id IN (
-            SELECT id FROM files INDEXED BY files_age WHERE created_at < ? ORDER BY created_at, id LIMIT ?)
-        RETURNING id, created_at
-        """
-    rows = statements.rows(connection, sql, created_before, limit)
+    rows = statements.rows(connection, OLD_FILES, created_before, limit)
     return [file_id for file_id, _ in sorted(rows, key=lambda row: (row[1], row[0]))]
