@@ -70,6 +70,9 @@ def as_attachment(value: Any, name: str | None = None) -> Attachment | None:
     if isinstance(value, (bytes, bytearray, memoryview)):
         given = name or "file"
         return Attachment(name=given, type=_type_of(given), size=len(bytes(value)), open=bytes(value))
+    if (unwritten := getattr(value, "unwritten", None)) is not None:  # an offload.File of bytes or a stream
+        found = as_attachment(unwritten, name or value.name)
+        return found and dataclasses.replace(found, type=value.type)
     if isinstance(value, os.PathLike):
         return _of_path(value, name)
     if hasattr(value, "read"):

@@ -87,6 +87,11 @@ class File(os.PathLike[str]):
         return self._path
 
     @property
+    def unwritten(self) -> "bytes | BinaryIO | IO[bytes] | None":
+        """Return the bytes or stream it was made from while they are in no file yet: to send them, they need none."""
+        return self._data if self._data is not None else self._stream
+
+    @property
     def size(self) -> int:
         """Return the length in bytes."""
         return len(self._data) if self._data is not None else self.path.stat().st_size
