@@ -20,6 +20,7 @@ quick: .venv/.dev ## the fast tests: unit, conformance, http; under a minute
 	@$(BIN)/python -m pytest -q -n 2 $(wildcard tests/unit tests/conformance tests/http)
 
 test: check ## everything: the checks, then all tests
+	@sh tests/install_tools.sh
 	@$(BIN)/python -m pytest -q -n 2 --ignore=tests/tidy
 
 check: .venv/.dev ## format, lint, types, and the rules of the house
@@ -37,7 +38,7 @@ bench: .venv/.bench ## measure on this machine; prints a table and writes it to 
 
 docs: .venv/.docs ## build the documentation as pages that work offline, in site/
 	@$(BIN)/python docs/generate.py
-	@$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "open site/index.html"
 
 clean: ## remove everything that make made

@@ -18,7 +18,7 @@ import offload
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
-OUTPUT = HERE.parent / "demo-output"
+OUTPUT = Path.cwd() / "demo-output"
 PHOTOGRAPHS = sorted(DATA.glob("*.jpg"))
 START_SECONDS = 60
 STOP_SECONDS = 60

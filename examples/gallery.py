@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PIXELS_MAX = 50_000_000
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
+DAMAGES = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow raises for bytes that make no sense
+ORIENTATION = 0x0112  # the EXIF tag; 5 and more: turned by a quarter
 PAGE_BYTES_MAX = 1_000_000
 SEGMENT = 1_000_000
 
@@ -27,7 +29,8 @@ Width = Annotated[int, Field(ge=1, le=8192)]
 def resize(image: File, width: Width = 320, format: Literal["jpeg", "png", "webp"] = "jpeg") -> File:
     """Resize an image to a width in pixels, keeping its proportions."""
     with open_image(image) as picture:
-        height = max(1, round(picture.height * width / picture.width))
+        high, wide = picture.size if is_turned(picture, image.name) else picture.size[::-1]
+        height = max(1, round(high * width / wide))
         if width * height > PIXELS_MAX:
             raise Reject(f"{width} x {height} pixels would be too many; at most {PIXELS_MAX:,}")
         small = decoded(picture, image.name, at_least=(width, height)).resize((width, height))
@@ -149,21 +152,34 @@ def open_image(image: File) -> "Image":
     Image.MAX_IMAGE_PIXELS = None  # our own limit, below, is lower and says what it is
     try:
         picture = Image.open(image.path, formats=IMAGE_FORMATS)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, *DAMAGES) as error:
         raise Reject(f"{image.name} is not an image that can be read: {', '.join(IMAGE_FORMATS)}") from error
     if picture.width * picture.height > PIXELS_MAX:
+        picture.close()
         raise Reject(f"{image.name} has {picture.width} x {picture.height} pixels; at most {PIXELS_MAX:,} in all")
     return picture
+
+
+def is_turned(picture: "Image", name: str) -> bool:
+    """Tell whether the camera was turned by a quarter, so that width and height change places."""
+    try:
+        turned: bool = picture.getexif().get(ORIENTATION, 1) >= 5  # in a PNG this can mean reading all of it
+    except DAMAGES as error:
+        raise Reject(f"{name} is damaged: {error}") from error
+    return turned
 
 
 def decoded(picture: "Image", name: str, *, at_least: tuple[int, int]) -> "Image":
     """Return an image's pixels, upright as its camera was held; reject it when they are damaged."""
     from PIL import ImageOps
 
-    picture.draft("RGB", at_least)  # a JPEG can be unpacked small, which is many times faster
+    turned = upright_size(picture) != picture.size
+    picture.draft(
+        "RGB", at_least[::-1] if turned else at_least
+    )  # a JPEG can be unpacked small, which is many times faster
     try:
         picture.load()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGES as error:
         raise Reject(f"{name} is damaged: {error}") from error
     upright = ImageOps.exif_transpose(picture)
     return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
