@@ -173,10 +173,8 @@ def decoded(picture: "Image", name: str, *, at_least: tuple[int, int]) -> "Image
     """Return an image's pixels, upright as its camera was held; reject it when they are damaged."""
     from PIL import ImageOps
 
-    turned = upright_size(picture) != picture.size
-    picture.draft(
-        "RGB", at_least[::-1] if turned else at_least
-    )  # a JPEG can be unpacked small, which is many times faster
+    # a JPEG can be unpacked small, which is many times faster
+    picture.draft("RGB", at_least[::-1] if is_turned(picture, name) else at_least)
     try:
         picture.load()
     except DAMAGES as error:
