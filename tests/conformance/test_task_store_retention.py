@@ -66,7 +66,7 @@ async def test_blobs_of_a_task_are_named_once(open_store: OpenStore) -> None:
 
 async def test_what_waits_or_runs_is_never_purged(open_store: OpenStore) -> None:
     async with open_store() as store:
-        tasks = [await claimed(store), await add(store, run_at=NOW + 1e9)]
+        tasks = [await claimed(store), await add(store, run_at=NOW + 1e9, expires_at=NOW + 1)]
         assert await store.purge(retention(NOW + 1e9)) == Purged()
         assert await store.find(ALL, Filter()) == tasks[::-1]
 

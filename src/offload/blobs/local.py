@@ -39,14 +39,14 @@ class LocalBlobs:
         return LocalBlobWriter(self, name, bytes_max=bytes_max)
 
     async def adopt(self, name: str, path: Path) -> tuple[int, str]:
-        return await _off_loop(lambda: self._adopt(self._path(name), path))
+        return await _off_loop(lambda: self._adopt(self.path(name), path))
 
     async def copy(self, source: str, name: str) -> None:
         with _missing_as_such(source):
-            await _off_loop(lambda: self._copy(self._path(source), self._path(name)))
+            await _off_loop(lambda: self._copy(self.path(source), self.path(name)))
 
     async def local_path(self, name: str) -> Path:
-        path = self._path(name)
+        path = self.path(name)
         if not path.is_file():
             raise FileDoesNotExist(name)
         return path
@@ -54,7 +54,7 @@ class LocalBlobs:
     async def read(self, name: str, *, start: int = 0, size: int | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes from `start` on, `size` of them or all."""
         with _missing_as_such(name):
-            fd = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         left = size
         try:
             while left is None or left > 0:
@@ -70,7 +70,7 @@ class LocalBlobs:
             os.close(fd)
 
     async def delete(self, prefix: str) -> None:
-        await _off_loop(lambda: _delete(self._path(prefix)))
+        await _off_loop(lambda: _delete(self.path(prefix)))
 
     async def prefixes(self, under: str, *, older_than_seconds: Seconds) -> list[str]:
         return await _off_loop(lambda: list(self._untouched(under, older_than_seconds)))
@@ -85,9 +85,10 @@ class LocalBlobs:
 
     def publish(self, unfinished: Path, name: str) -> None:
         """Give a written and synced file its name, durably."""
-        _rename(unfinished, self._path(name))
+        _rename(unfinished, self.path(name))
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """Return where a blob is. A name that could lead elsewhere is refused: names never come from a client."""
         parts = name.split("/")
         if not all(PART.fullmatch(part) for part in parts) or parts[0] == UNFINISHED or len(name) > 1000:
             raise ValueError(f"{name!r} cannot be the name of a blob")
@@ -140,7 +141,7 @@ class LocalBlobs:
             unfinished.unlink(missing_ok=True)  # also when both names were links to one file: then rename does nothing
 
     def _untouched(self, under: str, older_than_seconds: Seconds) -> Iterator[str]:
-        above = self._path(under)
+        above = self.path(under)
         if not above.is_dir():
             return
         touched_before = self._now() - older_than_seconds
@@ -174,7 +175,7 @@ class LocalBlobWriter:
         self._gathered_bytes = 0
         self._size = 0
         self._sha256 = hashlib.sha256()
-        blobs._path(name)  # a wrong name is refused before anything is written
+        blobs.path(name)  # a wrong name is refused before anything is written
 
     async def write(self, chunk: bytes) -> None:
         assert not self._ended
