@@ -12,7 +12,7 @@ import pytest
 
 from offload.client import calls, downloads, waiting
 from offload.client.calls import Order
-from offload.client.effects import Answer, Close, Drain, Effect, Flow, Read, Send, Sleep, Tell, Unreachable, Work
+from offload.client.effects import Answer, Drain, Effect, Flow, Read, Send, Sleep, Tell, Unreachable, Work
 from offload.client.errors import RemoteError, ServerUnreachable, WaitTimeout, error_from
 from offload.client.inputs import attachments, form_body, form_fits, json_body
 from offload.client.options import Options, as_header
@@ -79,8 +79,6 @@ class World:
                 listener(value)
             case Work(do):
                 return do()
-            case Close():
-                pass
 
     def send(self, send: Send) -> Answer:
         self.sent.append(send)

@@ -91,7 +91,12 @@ def _save(result: ResultFile, options: argparse.Namespace) -> int:
     target = Path(options.output or result.name)
     if options.output is None:
         _claim(target)
-    saved = result.save(target)
+    try:
+        saved = result.save(target)
+    except BaseException:
+        if options.output is None:
+            target.unlink()  # only the empty file that kept the name
+        raise
     if options.quiet:
         return 0
     say(str(saved))

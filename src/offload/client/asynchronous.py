@@ -12,7 +12,7 @@ from typing import IO, Any, Self, TypeVar, cast
 import httpx2
 
 from offload.client import calls, downloads, waiting
-from offload.client.effects import Answer, Body, Close, Drain, Effect, Flow, Read, Send, Sleep, Tell, Work
+from offload.client.effects import Answer, Body, Drain, Effect, Flow, Read, Send, Sleep, Tell, Work
 from offload.client.options import Options
 from offload.client.orders import NewTask, as_file, as_order, find_query
 from offload.client.replies import Event, JobDescription, QueueState, RemoteTask, StoredFile, TaskState
@@ -267,8 +267,6 @@ class AsyncClient:
                 return await anext(stream.pieces, b"")
             case Drain(stream):
                 return await self._drained(stream)
-            case Close(stream):
-                await stream.response.aclose()
             case Sleep(seconds):
                 await asyncio.sleep(seconds)
             case Tell(listener, value):

@@ -72,11 +72,6 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
-    stream: Any
-
-
-@dataclass(frozen=True, slots=True)
 class Sleep:
     seconds: float
 
@@ -96,7 +91,7 @@ class Work:
     do: Callable[[], Any]
 
 
-Effect: TypeAlias = Send | Read | Drain | Close | Sleep | Tell | Work
+Effect: TypeAlias = Send | Read | Drain | Sleep | Tell | Work
 
 
 class Unreachable(Exception):

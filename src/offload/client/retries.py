@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from offload.client.effects import Answer, Close, Flow, Request, Send, Sleep, Unreachable
+from offload.client.effects import Answer, Flow, Request, Send, Sleep, Unreachable
 from offload.client.errors import ServerUnreachable, error_from, retry_after
 from offload.core.errors import OffloadError
 
@@ -76,9 +76,3 @@ def _send(rules: Rules, request: Request, deadline: float) -> Send:
         idle_seconds=rules.timeout_seconds + request.hold_seconds,
         deadline=None if moves_files else deadline,  # how long a file takes is not known: only standing still is wrong
     )
-
-
-def closed(answer: Answer) -> Flow[None]:
-    """Close an answer that is not read further."""
-    if answer.stream is not None:
-        yield Close(answer.stream)

@@ -12,7 +12,7 @@ from typing import IO, Any, Self, TypeVar, cast
 import httpx2
 
 from offload.client import calls, downloads, waiting
-from offload.client.effects import Answer, Close, Drain, Effect, Flow, Read, Send, Sleep, Tell, Work
+from offload.client.effects import Answer, Drain, Effect, Flow, Read, Send, Sleep, Tell, Work
 from offload.client.options import Options
 from offload.client.orders import NewTask, as_file, as_order, find_query
 from offload.client.replies import Event, JobDescription, QueueState, RemoteTask, StoredFile, TaskState
@@ -286,8 +286,6 @@ class Client:
                 return next(stream.pieces, b"")
             case Drain(stream):
                 return self._drained(stream)
-            case Close(stream):
-                stream.response.close()
             case Sleep(seconds):
                 time.sleep(seconds)
             case Tell(listener, value):

@@ -26,7 +26,6 @@ CHILD_ENV_ALWAYS = (
     "NUMEXPR_*", "HF_HOME", "TORCH_*",
 )  # fmt: skip
 """What every worker process inherits of the server's environment; secrets are handed on only by name."""
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 def _usable_cpus() -> int:
@@ -114,11 +113,6 @@ class Settings:
             wait_seconds_max=self.queue_wait_seconds_max,
         )
         return self.queues.get(queue, default)
-
-    @property
-    def host_names(self) -> tuple[str, ...]:
-        """The names that a request's Host header may have, without port."""
-        return tuple(dict.fromkeys((*LOOPBACK_NAMES, self.host, *self.hosts)))
 
     def child_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return the part of the server's environment that worker processes may see; never its own settings."""
