@@ -67,7 +67,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             clock=clock,
             timing=_timing(settings),
             traffic=traffic,
-            hub=Hub(store.read),
+            hub=Hub(store),
             stats=Stats(),
             chance=random.SystemRandom().random,
         )

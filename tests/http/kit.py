@@ -216,7 +216,7 @@ async def serving(
         clock=clock,
         timing=Timing(sweep_seconds=0.05),
         traffic=traffic,
-        hub=Hub(lambda task_id: store.get(ALL, task_id)),
+        hub=Hub(store),
         stats=Stats(),
         chance=lambda: 0.5,
     )

@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 
 from offload.core.catalog import Catalog
-
 from offload.core.errors import (
     ResultExpired,
     TaskDoesNotExist,
@@ -23,6 +22,7 @@ from offload.engine.gate import Gate
 from offload.engine.orders import Order, new_task
 from offload.engine.parts import Parts, count_left
 from offload.engine.stats import Stats
+from offload.engine.streams import Streams
 from offload.engine.traffic import Place, QueueView
 from offload.engine.upkeep import FollowingClock, Janitor, Reaper
 from offload.engine.views import View, Views
@@ -49,6 +49,7 @@ class Engine:
         self.stopping = asyncio.Event()
         self._paused: set[str] = set()
         self.views = Views(parts, self._paused)
+        self.streams = Streams(parts, self.stopping)
         self._reaper = Reaper(parts)
         self._janitor = Janitor(parts, clock)
         self._dispatcher = Dispatcher(parts, self._paused, self._reaper.due_later)
@@ -90,6 +91,7 @@ class Engine:
     def begin_stop(self) -> None:
         """Say that this node is going: not ready any more, long polls are answered at once."""
         self.stopping.set()
+        self.parts.hub.wake_all()
 
     async def stop(self, grace_seconds: Seconds) -> None:
         """Let attempts run until the grace ends and give back the rest; tasks are accepted until that is done.

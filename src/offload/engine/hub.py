@@ -1,12 +1,15 @@
-"""Brings committed changes to those who wait for them; each watcher keeps one value, the newest."""
+"""Brings committed changes to those who wait for them: the newest state to waiters, every event to streams."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from offload.core.task import Seconds, Task
+from offload.core.task import ALL, Seconds, Task, TaskEvent
+from offload.ports import TaskStore
 
-Read = Callable[[str], Awaitable[Task | None]]
+BEHIND_MAX = 1_000
+"""Events that may wait for one stream's reader; one that falls further behind is dropped."""
 
 
 class Watcher:
@@ -28,51 +31,124 @@ class Watcher:
         return self._task
 
 
-class Hub:
-    """Who watches which task. One store read per change serves all its watchers."""
+class Subscriber:
+    """One stream's view of one task: every event in order, until its reader falls too far behind."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self._watchers: dict[str, set[Watcher]] = {}
-        self._reading: set[str] = set()
-        self._again: set[str] = set()
+    def __init__(self) -> None:
+        self._arrived = asyncio.Event()
+        self._events: deque[TaskEvent] = deque()
+        self.is_dropped = False
+
+    def put(self, events: list[TaskEvent]) -> None:
+        if len(self._events) + len(events) > BEHIND_MAX:
+            self.is_dropped = True
+            self._events.clear()
+        elif not self.is_dropped:
+            self._events.extend(events)
+        self._arrived.set()
+
+    def wake(self) -> None:
+        self._arrived.set()
+
+    async def next(self, timeout_seconds: Seconds) -> list[TaskEvent]:
+        """Return what arrived since the last call, perhaps nothing when woken or dropped. Raise TimeoutError."""
+        async with asyncio.timeout(timeout_seconds):
+            await self._arrived.wait()
+        self._arrived.clear()
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+
+class _Topic:
+    """Who watches one task."""
+
+    __slots__ = ("is_reading", "is_stale", "last_n", "subscribers", "watchers")
+
+    def __init__(self) -> None:
+        self.watchers: set[Watcher] = set()
+        self.subscribers: set[Subscriber] = set()
+        self.last_n = 0
+        """The newest event that was given to the subscribers."""
+        self.is_reading = False
+        self.is_stale = False
+
+
+class Hub:
+    """One store read per change serves all who watch the task."""
+
+    def __init__(self, store: TaskStore) -> None:
+        self._store = store
+        self._topics: dict[str, _Topic] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def watch(self, task_id: str) -> Iterator[Watcher]:
-        watcher = Watcher()
-        self._watchers.setdefault(task_id, set()).add(watcher)
+        watcher, topic = Watcher(), self._topic(task_id)
+        topic.watchers.add(watcher)
         try:
             yield watcher
         finally:
-            watchers = self._watchers[task_id]
-            watchers.discard(watcher)
-            if not watchers:
-                del self._watchers[task_id]
+            topic.watchers.discard(watcher)
+            self._leave(task_id, topic)
+
+    @contextmanager
+    def subscribe(self, task_id: str, last_n: int) -> Iterator[Subscriber]:
+        """Give every event above some number that is at most `last_n`, the newest that the caller knows to exist."""
+        subscriber, topic = Subscriber(), self._topic(task_id)
+        topic.last_n = last_n if not topic.subscribers else min(topic.last_n, last_n)
+        topic.subscribers.add(subscriber)
+        self.publish(task_id)
+        try:
+            yield subscriber
+        finally:
+            topic.subscribers.discard(subscriber)
+            self._leave(task_id, topic)
 
     def watchers(self) -> int:
-        return sum(map(len, self._watchers.values()))
+        return sum(len(topic.watchers) + len(topic.subscribers) for topic in self._topics.values())
+
+    def wake_all(self) -> None:
+        """Have every stream look up: the node is stopping."""
+        for topic in self._topics.values():
+            for subscriber in topic.subscribers:
+                subscriber.wake()
 
     def publish(self, task_id: str) -> None:
         """Tell that a change of this task is durable."""
-        if task_id not in self._watchers:
+        topic = self._topics.get(task_id)
+        if topic is None:
             return
-        if task_id in self._reading:
-            self._again.add(task_id)
+        topic.is_stale = True
+        if topic.is_reading:
             return
-        self._reading.add(task_id)
-        reading = asyncio.get_running_loop().create_task(self._spread(task_id))
+        topic.is_reading = True
+        reading = asyncio.get_running_loop().create_task(self._spread(task_id, topic))
         self._running.add(reading)
         reading.add_done_callback(self._running.discard)
 
-    async def _spread(self, task_id: str) -> None:
+    def _topic(self, task_id: str) -> _Topic:
+        return self._topics.setdefault(task_id, _Topic())
+
+    def _leave(self, task_id: str, topic: _Topic) -> None:
+        if not topic.watchers and not topic.subscribers and self._topics.get(task_id) is topic:
+            del self._topics[task_id]
+
+    async def _spread(self, task_id: str, topic: _Topic) -> None:
         try:
-            while True:
-                self._again.discard(task_id)
-                task = await self._read(task_id)
-                for watcher in self._watchers.get(task_id, ()):
-                    watcher.put(task)
-                if task_id not in self._again:
-                    return
+            while topic.is_stale:
+                topic.is_stale = False
+                if topic.watchers:
+                    task = await self._store.get(ALL, task_id)
+                    for watcher in topic.watchers:
+                        watcher.put(task)
+                if topic.subscribers:
+                    await self._spread_events(task_id, topic)
         finally:
-            self._reading.discard(task_id)
+            topic.is_reading = False
+
+    async def _spread_events(self, task_id: str, topic: _Topic) -> None:
+        while topic.subscribers and (events := await self._store.events(ALL, task_id, after=topic.last_n)):
+            topic.last_n = events[-1].n
+            for subscriber in topic.subscribers:
+                subscriber.put(events)

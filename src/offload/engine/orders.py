@@ -1,8 +1,7 @@
 """What a client orders, and the task it becomes."""
 
-from offload.core.job import Job
-
 from offload.core.errors import WrongValue
+from offload.core.job import Job
 from offload.core.task import PRIORITY_MAX, FileRef, Record, Seconds, Status, Task
 from offload.core.transitions import status_event
 from offload.ports import NewTask

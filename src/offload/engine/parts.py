@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from offload.core.catalog import Catalog
-
 from offload.core.task import Record, Seconds, Status
 from offload.core.transitions import Change
 from offload.engine.hub import Hub

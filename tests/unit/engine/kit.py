@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from offload.blobs.local import LocalBlobs
-
 from offload.core.admission import Capacity
 from offload.core.catalog import Catalog
 from offload.core.outcome import Outcome, Stopped, Succeeded, Unrun
@@ -135,7 +134,7 @@ async def kit(
         clock=clock,
         timing=timing or Timing(sweep_seconds=0.02, heartbeat_seconds=0.02, stop_seconds=2.0),
         traffic=traffic,
-        hub=Hub(lambda task_id: store.get(ALL, task_id)),
+        hub=Hub(store),
         stats=Stats(),
         chance=lambda: 0.5,
     )
