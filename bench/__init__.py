@@ -1,0 +1,1 @@
+"""Figures: what this server does on the machine at hand. Never part of the tests."""
