@@ -1,6 +1,6 @@
 """What the engine needs from the world, in the engine's words; adapters give it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -268,6 +268,64 @@ class Workers(Protocol):
 
     async def stop(self, *, grace_seconds: Seconds) -> None:
         """Give back what has not started, let the rest run until the grace ends, then kill and give back: all end."""
+
+
+class Answer(Record, frozen=True, kw_only=True):
+    """What a receiver said to a callback."""
+
+    status: int
+    body: bytes = b""
+    """The first 64 KiB, as the wire carried them."""
+    retry_after_seconds: Seconds | None = None
+    latency_seconds: Seconds
+
+    @property
+    def accepts(self) -> bool:
+        return 200 <= self.status < 300
+
+
+class Fetched(Record, frozen=True, kw_only=True):
+    """What a source said of the file that it gave."""
+
+    name: str
+    """Only a name, never a path; never empty."""
+    type: str
+    size: int
+
+
+class Egress(Protocol):
+    """The one door to places that clients name. Every call judges anew where it leads, and is bounded in time and size.
+
+    Raises EgressRefused when the URL itself can never be used, else Unreachable or ExchangeFailed, both temporary.
+    """
+
+    def check(self, url: str) -> None:
+        """Raise EgressRefused when no task should be accepted with this URL; look nothing up."""
+
+    async def send(self, url: str, *, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]) -> Answer:
+        """POST a callback, 15 s in all, and return any answer; one that redirects is not followed.
+
+        A `body` that is no bytes needs its Content-Length among the headers.
+        """
+
+    async def fetch(
+        self,
+        url: str,
+        sink: BlobWriter,
+        *,
+        bytes_max: int,
+        seconds_max: Seconds,
+        headers: Mapping[str, str] | None = None,
+    ) -> Fetched:
+        """Write a file into a sink; the caller commits, or aborts when this raises.
+
+        Raises SourceUnavailable (see `temporary`) or BodyTooLarge as well. `headers` go to the URL's own origin only.
+        """
+
+    async def push(
+        self, url: str, chunks: AsyncIterator[bytes], *, size: int, type: str, seconds_max: Seconds
+    ) -> Answer:
+        """PUT a result, and return when the receiver has confirmed it. Raise UploadRefused (see `temporary`)."""
 
 
 class Clock(Protocol):

@@ -19,6 +19,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.stores.memory": ("offload.core", "offload.ports"),
     "offload.stores.sqlite": ("offload.core", "offload.ports", "offload.stores.migrate"),
     "offload.blobs": ("offload.core", "offload.ports"),
+    "offload.egress": ("offload.core", "offload.ports"),
     "offload.workers": ("offload.core", "offload.ports"),
     # the side that runs in the child process, beside user code
     "offload.workers.child": ("offload.core", "offload.loading", "offload.workers"),
@@ -28,7 +29,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.client": ("offload.core.errors",),
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
-        "offload.stores", "offload.blobs", "offload.workers", "offload.http", "offload.telemetry",
+        "offload.stores", "offload.blobs", "offload.egress", "offload.workers", "offload.http", "offload.telemetry",
     ),
     "offload.telemetry": ("offload.core", "offload.ports", "offload.settings"),
     "offload.cli": (EVERYTHING,),
@@ -46,6 +47,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.engine": ("msgspec", "structlog"),
     "offload.stores.memory": ("msgspec",),
     "offload.stores.sqlite": ("apsw", "msgspec", "structlog"),
+    "offload.egress": ("aiohttp", "yarl", "idna"),
     "offload.workers": ("msgspec", "psutil", "structlog", "pydantic"),
     "offload.workers.child": ("msgspec", "pydantic"),
     "offload.workers.context": ("msgspec", "pydantic"),

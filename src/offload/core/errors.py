@@ -263,6 +263,61 @@ class Stopping(TryAgain):
     code = "Stopping"
 
 
+class EgressFailed(OffloadError):
+    """A place that a client named did not take, or did not give, what it should; `temporary`: a later try may work."""
+
+    code = "EgressFailed"
+
+    def __init__(self, message: str, *, temporary: bool, retry_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.temporary = temporary
+        self.retry_seconds = retry_seconds
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        found = {"temporary": self.temporary, "retry_after": self.retry_seconds}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class EgressRefused(EgressFailed):
+    """The URL is not one that this server would ever use: the way it is written says so, nothing was looked up."""
+
+    code = "AddressRefused"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, temporary=False)
+
+
+class Unreachable(EgressFailed):
+    """No connection: a closed address, an unknown name and a refusing host look the same; the server's log says which."""
+
+    code = "Unreachable"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(f"{origin} cannot be reached", temporary=True)
+
+
+class ExchangeFailed(EgressFailed):
+    """There was a connection, and then it broke, took too long, could not be trusted or was not HTTP."""
+
+    code = "ExchangeFailed"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, temporary=True)
+
+
+class SourceUnavailable(EgressFailed):
+    """A file that the input names by URL cannot be had from there."""
+
+    code = "SourceUnavailable"
+
+
+class UploadRefused(EgressFailed):
+    """The place where the result was to go did not take it."""
+
+    code = "UploadRefused"
+
+
 class StoreInUse(OffloadError):
     """Another process owns the SQLite file."""
 

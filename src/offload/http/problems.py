@@ -39,6 +39,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "WrongRange": (416, "The range lies outside the file"),
     "WrongHost": (421, "This server does not answer to that name"),
     "WrongInput": (422, "The input does not fit the job"),
+    "AddressRefused": (422, "This server does not use that URL"),
     "NotAvailable": (422, "This server does not do that"),
     "IdempotencyKeyReused": (422, "The Idempotency-Key belongs to another request"),
     "HeaderTooLarge": (431, "The header is too large"),

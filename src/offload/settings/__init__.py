@@ -15,7 +15,7 @@ from typing import Any
 from offload.core.admission import Capacity
 from offload.core.errors import WrongSetting
 from offload.core.quantities import show_seconds
-from offload.settings.spec import BYTES, COUNT, DIRECTORY, NAMES, PREFIX, SECONDS, TEXT, Spec, declare
+from offload.settings.spec import BYTES, COUNT, DIRECTORY, FLAG, NAMES, PREFIX, SECONDS, TEXT, Spec, declare
 
 CONFIG_NAME = "offload.toml"
 NOT_SETTINGS = frozenset({"OFFLOAD_CONFIG", "OFFLOAD_URL", "OFFLOAD_API_KEY"})
@@ -85,6 +85,12 @@ class Settings:
         256 * 1024**2, "refuse new tasks when the disk has less room than this", BYTES, least=0)
     durability: str = declare(
         "full", "full: a 202 survives a power cut; relaxed: it may not", TEXT, choices=("full", "relaxed"))
+
+    egress_allow: tuple[str, ...] = declare(
+        (), "private networks and hosts that URLs of clients may lead to, such as 10.2.0.0/16,partner.internal", NAMES)
+    egress_https_only: bool = declare(False, "whether URLs of clients must begin with https://", FLAG)
+    egress_ca_file: Path | None = declare(
+        None, "certificates to trust for URLs of clients, besides the machine's own", DIRECTORY)
 
     hosts: tuple[str, ...] = declare((), "names besides the loopback ones that a Host header may have", NAMES)
     log_level: str = declare("info", "how much the server logs", TEXT, choices=("debug", "info", "warning", "error"))

@@ -108,9 +108,18 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(item.strip() for item in value if item.strip())
 
 
+def _flag(value: object) -> bool:
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    found = words.get(str(value).strip().lower()) if isinstance(value, (bool, str)) else None
+    if found is None:
+        raise ValueError(f"{value!r} is neither yes nor no")
+    return found
+
+
 TEXT = Kind(unit="text", read=_text)
 COUNT = Kind(unit="number", read=_count)
 BYTES = Kind(unit="size", read=_bytes, show=lambda value: show_bytes(int(value)))
 SECONDS = Kind(unit="duration", read=_seconds, show=show_seconds)
 NAMES = Kind(unit="names", read=_names, show=",".join)
+FLAG = Kind(unit="yes or no", read=_flag, show=lambda value: "yes" if value else "no")
 DIRECTORY = Kind(unit="path", read=lambda value: Path(_text(value)).expanduser())
