@@ -57,7 +57,7 @@ async def accept(store: SqliteStore, seconds: float) -> str:
 
 
 async def cycle(store: SqliteStore, seconds: float) -> str:
-    """Add one task for each that ends: 64 callers, and a node that claims for its free places and records ends together."""
+    """Add one task for each that ends: 64 callers, and a node that claims for free places and records ends together."""
     done = 0
     end = time.perf_counter() + seconds
     places = asyncio.Semaphore(0)  # one for each task that ended: as many are added, so that equally many stay queued
