@@ -80,16 +80,19 @@ async def test_jobs_that_cannot_be_loaded_are_tried_again_ever_less_often(tmp_pa
         assert len(tries.read_text()) <= 6
 
 
-async def test_a_busy_process_of_nothing_but_boots_does_not_spin(tmp_path: Path) -> None:
+async def test_processes_that_die_before_they_are_ready_are_started_ever_less_often(tmp_path: Path) -> None:
     jobs = tmp_path / "dying_jobs.py"
     tries = tmp_path / "tries"
     jobs.write_text(
-        "import os\nfrom offload import job\n\n@job\ndef one() -> int:\n    return 1\n\n"
-        f"if os.environ.get('OFFLOAD_CHILD'):\n    open({str(tries)!r}, 'a').write('x')\n    os._exit(3)\n"
+        "import os, time\nfrom offload import job\n\n@job\ndef one() -> int:\n    return 1\n\n"
+        f"if os.environ.get('OFFLOAD_CHILD'):\n    open({str(tries)!r}, 'a').write(f'{{time.monotonic()}} ')\n"
+        "    os._exit(3)\n"
     )
-    async with bench(tmp_path, str(jobs)):
-        await asyncio.sleep(1.2)
-        assert 1 <= len(tries.read_text()) <= 3
+    async with bench(tmp_path, str(jobs)) as b:
+        assert b.places("one") == 0
+        await b.until(lambda: len(tries.read_text().split()) >= 3)
+        first, second, third = (float(word) for word in tries.read_text().split()[:3])
+        assert second - first >= 0.5 and third - second >= 1.0
 
 
 SERVER = """

@@ -10,6 +10,7 @@ import pytest
 from offload.core.outcome import Failed, Outcome, Succeeded
 from offload.core.task import FileRef, Reason
 from offload.ports import Work
+from offload.workers.deaths import OomKills
 from tests.faults.pools import bench
 
 
@@ -159,6 +160,8 @@ async def test_a_killed_worker_is_noticed_at_once_and_replaced(tmp_path: Path) -
         await b.until(lambda: task.id in b.ear.outcomes, seconds=5)
         outcome = failed(b.ear.outcomes[task.id], Reason.WORKER_LOST, died=True)
         assert "SIGKILL" in outcome.error.message
+        places = tmp_path / "scratch"
+        await b.until(lambda: len(os.listdir(places)) == 2 and b.places("add") == 1)  # the results, and its successor's
         assert await b.run("add", a=2, b=2) == Succeeded(json=b"4")
         assert b.pids() != [pid]
 
@@ -182,3 +185,21 @@ async def test_the_memory_of_a_jobs_own_processes_counts(tmp_path: Path) -> None
         outcome = failed(await b.run("feeds_a_child"), Reason.OUT_OF_MEMORY, died=True)
         assert "its limit is 143 MiB" in outcome.error.message
         assert await b.run("add", a=2, b=2) == Succeeded(json=b"4")
+
+
+async def test_what_an_earlier_server_left_in_the_scratch_directory_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "scratch" / "deadbeef" / "1" / "left"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    async with bench(tmp_path):
+        assert not left.exists()
+
+
+def test_kills_for_want_of_memory_are_counted_from_one_look_to_the_next(tmp_path: Path) -> None:
+    counter = tmp_path / "memory.events"
+    counter.write_text("oom 1\noom_kill 3\n")
+    kills = OomKills([counter, tmp_path / "not there"])
+    assert not kills.more()
+    counter.write_text("oom 1\noom_kill 4\n")
+    assert kills.more()
+    assert not kills.more()

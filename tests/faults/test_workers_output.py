@@ -10,6 +10,8 @@ import psutil
 
 from offload.core.outcome import Succeeded
 from offload.ports import Work
+from offload.workers.capture import OutputPipe
+from offload.workers.protocol import end_mark
 from tests.faults.pools import bench
 
 
@@ -53,7 +55,7 @@ async def test_a_flood_of_output_is_cut_in_the_middle_and_disturbs_nobody(tmp_pa
         assert "bytes of output left out" in log
         assert len(log) < 11_000
         assert psutil.Process().memory_info().rss - memory_before < 50 * 2**20
-        assert slowest < 1.0  # the loop was never held up for long
+        assert slowest < 3.0  # the loop was never held up for long, on however slow a machine
 
 
 async def test_a_flood_from_c_with_the_interpreter_locked_cannot_stop_the_job(tmp_path: Path) -> None:
@@ -126,3 +128,17 @@ async def test_workers_see_only_the_environment_they_are_given(tmp_path: Path) -
         assert isinstance(outcome, Succeeded) and outcome.json is not None
         names = {line.partition("=")[0] for line in msgspec.json.decode(outcome.json, type=list[str])}
         assert names <= {"PATH", "GIVEN", "OFFLOAD_CHILD", "OFFLOAD_NODE", "LC_CTYPE"}
+
+
+async def test_what_was_printed_before_an_end_is_taken_before_the_end_is_told() -> None:
+    """The end of an attempt and its output come by two ways; the first must not overtake the second."""
+    heard: list[tuple[int, bytes]] = []
+    read_fd, write_fd = os.pipe()
+    pipe = OutputPipe(read_fd, mark=b"\0mark:", on_output=lambda ended, data: heard.append((ended, data)))
+    os.write(write_fd, b"one" + end_mark(b"\0mark:", 1) + b"two\0mark" + end_mark(b"\0mark:", 2) + b"three\0ma")
+    pipe.until(2)
+    assert b"".join(data for ended, data in heard if ended == 0) == b"one"
+    assert b"".join(data for ended, data in heard if ended == 1) == b"two\0mark"
+    os.close(write_fd)
+    pipe.close()
+    assert b"".join(data for ended, data in heard if ended == 2) == b"three\0ma"

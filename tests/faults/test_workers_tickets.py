@@ -1,7 +1,9 @@
 """A task that waits in a worker's pipe is started by the worker or taken back by the server: never both."""
 
 import asyncio
+import os
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from offload.core.outcome import Stopped, Succeeded, Unrun
+from offload.core.outcome import Failed, Stopped, Succeeded, Unrun
 from offload.core.task import Task
 from offload.ports import Work
 from offload.workers.tickets import Tickets
@@ -55,6 +57,39 @@ async def test_a_recalled_task_never_starts_and_a_started_one_is_never_recalled(
             else:
                 assert outcome == Stopped()
     assert ended["Succeeded"] > ROUNDS and ended["Stopped"] > ROUNDS / 10, ended
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_of_a_killed_worker_only_what_it_had_begun_is_lost(tmp_path: Path, seed: int) -> None:
+    """Kill it at every moment of many short lives; what is given back never began, what was lost was one."""
+    chance = random.Random(seed)
+    trace = tmp_path / "trace"
+    trace.touch()
+    numbers: dict[str, int] = {}
+    lost = unrun = 0
+    async with bench(tmp_path) as b:
+        for _ in range(12):
+            for _ in range(20):
+                await b.run("add", a=1, b=1)
+            await b.until(lambda: b.places("traced") > 5)
+            tasks = [b.task("traced", trace=str(trace), number=len(numbers) + n) for n in range(b.places("traced"))]
+            for task in tasks:
+                numbers[task.id] = len(numbers)
+                b.pool.run(Work(task=task))
+            for _ in range(chance.randrange(12)):
+                await asyncio.sleep(0)
+            os.kill(b.pids()[0], signal.SIGKILL)
+            outcomes = [await b.end(task) for task in tasks]
+            failures = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+            assert len(failures) <= 1 and all(failure.worker_died for failure in failures)
+            lost, unrun = lost + len(failures), unrun + outcomes.count(Unrun())
+        begun = [int(line) for line in trace.read_text().splitlines()]
+    assert len(begun) == len(set(begun)), "none ran twice"
+    for task_id, number in numbers.items():
+        outcome = b.ear.outcomes[task_id]
+        assert not (isinstance(outcome, Succeeded) and number not in begun)
+        assert not (outcome == Unrun() and number in begun), number
+    assert unrun > 0
 
 
 async def test_of_two_takers_one_gets_a_ticket_and_the_page_outlives_the_other(tmp_path: Path) -> None:

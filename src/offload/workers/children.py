@@ -80,6 +80,9 @@ class Owner(Protocol):
 
     def ended(self, child: "Child", attempt: Attempt, outcome: Outcome, run_seconds: Seconds | None) -> None: ...
 
+    def held_up(self) -> None:
+        """Attempts waited behind one that is not short."""
+
     def recalled(self, attempt: Attempt) -> None:
         """It never began here and may begin elsewhere."""
 
@@ -213,6 +216,7 @@ class Child:
     def beat(self, now: Seconds) -> None:
         """Do what time asks for."""
         if not self.plan.is_async and len(self.attempts) > 1 and self.head_seconds(now) > RECALL_SECONDS:
+            self._owner.held_up()
             self.recall_waiting()
         running = list(self.attempts.values()) if self.plan.is_async else list(self.attempts.values())[:1]
         for attempt in running:

@@ -47,8 +47,8 @@ class Death:
 class OomKills:
     """Counts what the kernel killed for want of memory, here and in our cgroup (version 1 and 2)."""
 
-    def __init__(self) -> None:
-        self._files = _oom_files()
+    def __init__(self, files: Sequence[Path] | None = None) -> None:
+        self._files = _oom_files() if files is None else files
         self._seen = self._read()
 
     def more(self) -> bool:

@@ -107,8 +107,10 @@ class Lane:
         self._crew.finish(attempt, outcome)
         self._crew.room_freed()
 
-    def recalled(self, attempt: Attempt) -> None:
+    def held_up(self) -> None:
         self._average_seconds = max(self._average_seconds or 0.0, RECALL_SECONDS)
+
+    def recalled(self, attempt: Attempt) -> None:
         idle = next((child for child in self._usable() if not child.attempts), None)
         if idle is not None and attempt.stop is None and not self._stopping:
             self._hand(idle, attempt, asyncio.get_running_loop().time())
@@ -161,6 +163,8 @@ class Lane:
     def _usable(self) -> list[Child]:
         """Return the processes that may take work: never so many that more than `size` run at once."""
         ready = [child for child in self.children if child.state is State.READY]
+        if self.spec.is_async:
+            return ready  # what runs there mostly waits: the old and the new may do so side by side
         going = sum(1 for child in self.children if child.attempts and child.state in (State.WORN, State.LEAVING))
         return ready if not going else sorted(ready, key=lambda child: -len(child.attempts))[: self.spec.size - going]
 
