@@ -11,7 +11,7 @@ JUMP_LASTS_SECONDS = 60.0
 
 
 class SteadyClock:
-    """Wall time at the start plus monotonic time since, so that a jump of the wall clock ends no lease and purges nothing."""
+    """Wall time at the start plus monotonic time since: a jump of the wall clock ends no lease and purges nothing."""
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
@@ -24,7 +24,7 @@ class SteadyClock:
         return time.monotonic()
 
     def follow(self) -> Seconds:
-        """Take over drift at once and a jump after it has lasted a while; return the jump that was taken over, else 0."""
+        """Take over drift at once, a jump after it has lasted a while; return the jump that was taken over, else 0."""
         jump = time.time() - self.now()
         if abs(jump) <= SLEW_SECONDS_MAX:
             self._offset += max(0.0, jump)

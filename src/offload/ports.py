@@ -111,7 +111,7 @@ class TaskStore(Protocol):
         """Take due tasks in line order (`Task.rank`, then key) as `decide(CLAIM)` would, none past its deadline."""
 
     async def note(self, notes: Sequence[Note]) -> list[bool]:
-        """Add events and progress to tasks still RUNNING in the same attempt of the same node; tell which were. No version grows."""
+        """Add events and progress to tasks still RUNNING in the same attempt and node; tell which. No version grows."""
 
     async def renew(self, held: Sequence[Task], *, lease_until: Seconds) -> list[Renewal]:
         """Prolong the leases of tasks that are still RUNNING in the same attempt of the same node; no version grows."""
