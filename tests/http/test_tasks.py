@@ -360,12 +360,20 @@ async def test_a_wrong_question_is_400(tmp_path: Path, query: str) -> None:
         assert (answer.status_code, answer.json()["code"]) == (400, "WrongValue"), answer.text
 
 
-async def test_events_say_what_to_do_instead(tmp_path: Path) -> None:
+async def test_the_events_of_a_finished_task_are_told_from_any_number_on(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         task = await server.submit("ping")
-        answer = await server.client.get(task["links"]["events"])
-        assert (answer.status_code, answer.json()["code"]) == (422, "NotAvailable")
-        assert "wait=n" in answer.json()["detail"]
+        await _until(server, task["id"], "DONE")
+        events = task["links"]["events"]
+        whole = await server.client.get(events)
+        assert whole.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        ids = [f"id: {n}" for n in range(1, whole.text.count("\nevent: ") + 1)]
+        assert [line for line in whole.text.splitlines() if line.startswith("id")] == ids
+        assert '"status":"DONE"' in whole.text.splitlines()[-2]
+        rest = await server.client.get(events, headers={"Last-Event-ID": "2"})
+        assert whole.text.endswith(rest.text.partition("\n\n")[2])
+        wrong = await server.client.get(events, headers={"Last-Event-ID": "x"})
+        assert (wrong.status_code, wrong.json()["code"]) == (400, "WrongValue")
 
 
 async def _until(server: Server, task_id: str, status: str) -> None:

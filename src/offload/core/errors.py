@@ -255,6 +255,12 @@ class DiskFull(TryAgain):
     code = "DiskFull"
 
 
+class TooManyStreams(TryAgain):
+    """As many event streams are open as this node can hold."""
+
+    code = "TooManyStreams"
+
+
 class StoreUnavailable(TryAgain):
     code = "StoreUnavailable"
 

@@ -11,7 +11,7 @@ import msgspec
 from offload.core.errors import DiskFull, FileDoesNotExist, StoreUnavailable
 from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded, Unrun
 from offload.core.retry import Retry
-from offload.core.task import ALL, FileRef, Reason, Record, Status, Task, TaskError, TaskEvent
+from offload.core.task import ALL, FileRef, Progress, Reason, Record, Seconds, Status, Task, TaskError, TaskEvent
 from offload.core.transitions import Change, Event, Facts, after_failure, decide
 from offload.engine.parts import Parts
 from offload.ports import Note
@@ -45,6 +45,9 @@ class Ledger:
         self._writing: asyncio.Task[None] | None = None
 
     def note(self, note: Note) -> None:
+        if note.progress is not None:
+            told = _progress_event(note.progress, note.task, self._parts.clock.now())
+            note = msgspec.structs.replace(note, events=(told, *note.events))
         self._notes.append(note)
         self._write_soon()
 
@@ -180,6 +183,11 @@ def missing_input(error: Exception) -> Failed:
         error=TaskError(type=type(error).__name__, message=f"an input file cannot be read: {error}"),
         retry=not gone,
     )
+
+
+def _progress_event(progress: Progress, task: Task, now: Seconds) -> TaskEvent:
+    data = {"fraction": progress.fraction, "message": progress.message}
+    return TaskEvent(kind="progress", at=now, attempt=task.attempt, data=msgspec.json.encode(data))
 
 
 def _unstorable(error: Exception) -> Failed:

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp
 
 from offload.core.errors import NotAvailable
 from offload.engine.engine import Engine
-from offload.http import creations, files, jobs, metrics, operations, pages, results, tasks
+from offload.http import creations, events, files, jobs, metrics, operations, pages, results, tasks
 from offload.http.call import Call
 from offload.http.config import HttpConfig
 from offload.http.front import Endpoint, Front, Methods, nowhere
@@ -44,7 +44,7 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/tasks/{id}/status": {"GET": tasks.get_status},
     "/v1/tasks/{id}/result": {"GET": results.get_result},
     "/v1/tasks/{id}/input/{name}": {"GET": results.get_input},
-    "/v1/tasks/{id}/events": {"GET": tasks.get_events},
+    "/v1/tasks/{id}/events": {"GET": events.get_events},
     "/v1/tasks/{id}/logs": {"GET": results.get_logs},
     "/v1/tasks/{id}/cancel": {"POST": tasks.cancel_task},
     "/v1/tasks/{id}/retry": {"POST": tasks.retry_task},

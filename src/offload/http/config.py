@@ -21,6 +21,8 @@ class HttpConfig(Record, frozen=True, kw_only=True):
     header_count_max: int = 100
     url_bytes_max: int = 8 * 1024
     connections_max: int = 10_000
+    streams_max: int = 5_000
+    """Event streams open at once."""
     header_seconds_max: Seconds = 10.0
     """How long a request's header may take to arrive."""
     body_bytes_per_second_min: int = 1024

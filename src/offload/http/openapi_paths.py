@@ -31,6 +31,9 @@ IDEMPOTENCY_KEY = parameter("Idempotency-Key", "header", KEY, "The same key and 
 PREFER = parameter("Prefer", "header", TEXT, "`wait=n` waits n seconds for the end; `return=minimal` wants no body.")
 IF_NONE_MATCH = parameter("If-None-Match", "header", TEXT, "The ETag of the last answer.")
 RANGE = parameter("Range", "header", TEXT, "`bytes=a-b`, `bytes=a-` or `bytes=-n`.")
+LAST_EVENT_ID = parameter(
+    "Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{1,15}$"}, "Only what came after this event."
+)
 STEERED = ("Location", "Retry-After")
 
 
@@ -141,7 +144,12 @@ def _outcomes(wait: dict[str, Any]) -> dict[str, Any]:
             )
         },
         "/v1/tasks/{id}/events": {
-            "get": operation("Follow a task (not available yet)", "tasks", {}, parameters=[ID], problems=(422,))
+            "get": operation(
+                "Follow a task as server-sent events, until its final status",
+                "tasks",
+                {200: answer("Events: status, progress, log, output.", {"text/event-stream": TEXT})},
+                parameters=[ID, LAST_EVENT_ID],
+            )
         },
     }
 

@@ -47,6 +47,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "QueueFull": (503, "The queue is full"),
     "TryAgain": (503, "The server cannot do this now"),
     "StoreUnavailable": (503, "The store cannot be reached"),
+    "TooManyStreams": (503, "Too many event streams are open"),
     "Stopping": (503, "The server is stopping"),
     "NotReady": (503, "The server cannot accept tasks now"),
     "TooManyConnections": (503, "The server has too many connections"),

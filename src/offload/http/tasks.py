@@ -6,13 +6,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from offload.core.errors import NotAvailable, WrongValue
+from offload.core.errors import WrongValue
 from offload.core.task import Status, Task
 from offload.http.call import Call
 from offload.http.conditional import not_modified, task_etag
 from offload.http.options import TAG_KEY_MAX, TAG_VALUE_MAX, check_text, read_time
 from offload.http.present import encode, json_answer, state_json, task_json, task_path, tasks_json
-from offload.http.reading import say_applied, task_id_of, task_of, wait_for
+from offload.http.reading import say_applied, task_id_of, wait_for
 from offload.ports import Filter
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
@@ -72,12 +72,6 @@ async def delete_task(call: Call) -> Response:
     await call.no_body()
     task = await call.engine.delete(call.sees, task_id_of(call))
     return json_answer(encode({"id": task.id, "status": task.status}))
-
-
-async def get_events(call: Call) -> Response:
-    """Say how to follow a task until there are event streams."""
-    await task_of(call)
-    raise NotAvailable("event streams are not available yet; ask with GET /v1/tasks/{id} and `Prefer: wait=n`")
 
 
 async def list_tasks(call: Call) -> Response:

@@ -8,7 +8,7 @@ import pytest
 
 from offload.core.errors import TaskDoesNotExist
 from offload.core.outcome import Failed
-from offload.core.task import ALL, Reason, Scope, TaskError, TaskEvent
+from offload.core.task import ALL, Progress, Reason, Scope, TaskError, TaskEvent
 from offload.engine.hub import BEHIND_MAX
 from offload.ports import Note
 from tests.unit.engine.kit import Kit, kit
@@ -137,3 +137,13 @@ async def test_a_task_of_another_owner_cannot_be_followed(tmp_path: Path) -> Non
         task_id = await submit(it, owner="ann")
         with pytest.raises(TaskDoesNotExist):
             await anext(it.engine.streams.follow(Scope(owner="bob"), task_id, after=0, beat_seconds=1.0))
+
+
+async def test_progress_is_an_event_and_the_tasks_own(tmp_path: Path) -> None:
+    async with kit(tmp_path, CATALOG) as it:
+        task_id = await submit(it)
+        await until(lambda: task_id in it.workers.running)
+        it.workers.note(Note(task=it.workers.running[task_id], progress=Progress(fraction=0.5, message="half")))
+        (event,) = (await read(it, task_id, after=2, most=1),)[0]
+        assert (event.kind, msgspec.json.decode(event.data)) == ("progress", {"fraction": 0.5, "message": "half"})
+        assert (await it.get(task_id)).progress == Progress(fraction=0.5, message="half")

@@ -1,0 +1,91 @@
+"""A task's events as server-sent events: resumable by number, with a sign of life while nothing happens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from offload.core.errors import TooManyStreams, WrongValue
+from offload.core.task import Seconds, TaskEvent
+from offload.http.call import Call
+from offload.http.present import rfc3339
+from offload.http.reading import task_of
+
+BEAT_SECONDS = 15.0
+NUMBER_MAX = 10**15
+RETRY_MS = 1_000
+"""How soon a reader that lost its stream should come back."""
+
+
+class EventAnswer(Response):
+    """Sends events as they come; ends when the reader has gone or does not read."""
+
+    def __init__(self, call: Call, events: AsyncIterator[list[TaskEvent]]) -> None:
+        super().__init__(b"", 200)
+        self.raw_headers[:] = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),  # proxies would hold back what should be told at once
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        self._call = call
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = self._call
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        call.stats.streams += 1
+        sending = asyncio.ensure_future(self._send_all(send, call.config.read_seconds_max))
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            call.stats.streams -= 1
+            for task in (sending, gone):
+                task.cancel()
+
+    async def _send_all(self, send: Send, read_seconds_max: Seconds) -> None:
+        await send({"type": "http.response.body", "body": b"retry: %d\n\n" % RETRY_MS, "more_body": True})
+        async for events in self._events:
+            body = b"".join(map(event_text, events)) or b": still here\n\n"
+            async with asyncio.timeout(read_seconds_max):
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def get_events(call: Call) -> Response:
+    """Everything that happened and happens to a task, until its final status."""
+    task = await task_of(call)
+    if call.stats.streams >= call.config.streams_max:
+        raise TooManyStreams(f"{call.config.streams_max:,} event streams are open already", retry_seconds=5)
+    after = _last_number(call)
+    response = EventAnswer(call, call.engine.streams.follow(call.sees, task.id, after=after, beat_seconds=BEAT_SECONDS))
+    if call.method == "HEAD":
+        plain = Response(status_code=200)
+        plain.raw_headers[:] = response.raw_headers
+        return plain
+    return response
+
+
+def event_text(event: TaskEvent) -> bytes:
+    """Return one event as its lines; `data` is JSON on one line."""
+    data = event.data
+    if event.kind in ("status", "progress") and data[:1] == b"{":  # when it happened belongs to what happened
+        joint = b"" if data == b"{}" else b","
+        data = b'%s%s"at":"%s"}' % (data[:-1], joint, (rfc3339(event.at) or "").encode())
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.n, event.kind.encode(), data)
+
+
+def _last_number(call: Call) -> int:
+    given = call.header(b"last-event-id") or "0"
+    if not given.isascii() or not given.isdigit() or int(given[:20]) > NUMBER_MAX:
+        raise WrongValue("Last-Event-ID", f"{given[:40]!r} is not the number of an event of this task")
+    return int(given)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
