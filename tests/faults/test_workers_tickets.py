@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from offload.core.outcome import Failed, Stopped, Succeeded, Unrun
 from offload.core.task import Task
 from offload.ports import Work
 from offload.workers.tickets import Tickets
-from tests.faults.pools import bench
+from tests.faults.pools import PATIENCE_SECONDS, alive, bench
 
 ROUNDS = 60
 
@@ -92,6 +93,47 @@ async def test_of_a_killed_worker_only_what_it_had_begun_is_lost(tmp_path: Path,
     assert unrun > 0
 
 
+async def test_a_worker_keeps_its_locks_until_the_server_has_heard_of_their_tickets(tmp_path: Path) -> None:
+    """More short tasks than locks are kept, canceled when they are over but the server does not know it yet."""
+    trace = tmp_path / "trace"
+    async with bench(tmp_path) as b:
+        for _ in range(300):
+            await b.run("add", a=1, b=1)
+        for _ in range(20):
+            await b.until(lambda: b.places("traced") > 20)
+            trace.unlink(missing_ok=True)
+            tasks = [b.task("traced", trace=str(trace), number=n) for n in range(b.places("traced"))]
+            for task in tasks:
+                b.pool.run(Work(task=task))
+            await asyncio.sleep(0)  # the frames leave
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not trace.exists() or len(trace.read_text().splitlines()) < len(tasks) - 1:
+                assert time.monotonic() < deadline  # and the loop does not turn: the server hears nothing
+            b.pool.cancel(tasks[0])
+            assert tasks[0].id not in b.ear.outcomes, "its start was not the server's to take back"
+            assert all([isinstance(await b.end(task), Succeeded) for task in tasks[1:-1]])
+            await b.end(tasks[-1])
+
+
+async def test_what_a_dead_worker_had_begun_is_not_taken_back(tmp_path: Path) -> None:
+    """Its locks are free as soon as it is dead, which the server learns a little later."""
+    async with bench(tmp_path) as b:
+        for _ in range(60):
+            await b.run("add", a=1, b=1)
+        (pid,) = b.pids()
+        before, poison, behind = b.task("add", a=1, b=1), b.task("leaves", code=1), b.task("add", a=1, b=1)
+        for task in (before, poison, behind):
+            b.pool.run(Work(task=task))
+        await asyncio.sleep(0)  # the frames leave
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while alive(pid):
+            assert time.monotonic() < deadline  # and the loop does not turn
+        await b.pool.stop(grace_seconds=10)
+        assert b.ear.outcomes[before.id] == Succeeded(json=b"2")
+        assert isinstance(b.ear.outcomes[poison.id], Failed)
+        assert b.ear.outcomes[behind.id] == Unrun()
+
+
 async def test_of_two_takers_one_gets_a_ticket_and_the_page_outlives_the_other(tmp_path: Path) -> None:
     page = Tickets.create()
     try:
@@ -104,6 +146,6 @@ page.note_start(2, 1.5)
 """
         subprocess.run([sys.executable, "-c", code], pass_fds=[page.fd], check=True)
         assert (page.started, page.started_at) == (2, 1.5)
-        assert page.take(2)  # its locks went with it; the page tells what it had begun
+        assert page.recall(3) and not page.recall(2)  # its locks went with it; the page tells what it had begun
     finally:
         page.close()

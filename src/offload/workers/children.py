@@ -159,7 +159,7 @@ class Child:
     def stop(self, attempt: Attempt, why: Stop, error: TaskError | None = None) -> None:
         """Make an attempt end: at once when it has not begun, else as gently as it allows."""
         now = self._now()
-        if attempt.stop is None and self._tickets.take(attempt.ticket):
+        if attempt.stop is None and self._tickets.recall(attempt.ticket):
             attempt.tell(why, now, error)
             self._take_out(attempt, now)
             self._owner.ended(self, attempt, attempt.unrun(), None)
@@ -266,7 +266,7 @@ class Child:
             self._owner.leaving(self)
 
     def _recall(self, attempt: Attempt) -> None:
-        if self._tickets.take(attempt.ticket):
+        if self._tickets.recall(attempt.ticket):
             self._take_out(attempt, self._now())
             self._owner.recalled(attempt)
 
@@ -301,7 +301,8 @@ class Child:
         self.memory_bytes = frame.memory_bytes or self.memory_bytes
         if self._tickets.stop == attempt.ticket:
             self._tickets.stop = 0
-        self._tickets.forget(frame.ticket)
+        self._tickets.settled = min(self.attempts, default=frame.ticket + 1)
+        self._tickets.forget(frame.ticket)  # the child took or passed every lower one before
         was_stopped = attempt.stop is not None and (frame.saw_stop or attempt.termed)
         outcome: Outcome
         if isinstance(frame, Raised):

@@ -12,7 +12,7 @@ import tempfile
 
 from offload.core.task import Seconds
 
-_STARTED, _STARTED_AT, _STOP, _STEPPING = range(4)
+_STARTED, _STARTED_AT, _STOP, _STEPPING, _SETTLED = range(5)
 _TRIM_EVERY = 256
 
 
@@ -45,8 +45,15 @@ class Tickets:
         self._taken += 1
         return True
 
+    def recall(self, ticket: int) -> bool:
+        """On the server's side: tell whether `ticket` never began and never will.
+
+        The lock of one that did begin is free again when its process is dead; what it wrote down is still there.
+        """
+        return self.take(ticket) and self.started < ticket
+
     def forget(self, below: int) -> None:
-        """Give back the locks of tickets below `below`, now and then: nobody will ask for them again."""
+        """Give back the locks of tickets below `below`, now and then: the other side must never ask for them again."""
         if self._taken >= _TRIM_EVERY and below > 0:
             self._taken = 0
             fcntl.lockf(self.fd, fcntl.LOCK_UN, below, 0)
@@ -83,6 +90,15 @@ class Tickets:
     @stepping.setter
     def stepping(self, ticket: int) -> None:
         self._cells[_STEPPING] = ticket
+
+    @property
+    def settled(self) -> int:
+        """The server knows how every lower ticket ended, and asks for none of them again."""
+        return self._cells[_SETTLED]
+
+    @settled.setter
+    def settled(self, ticket: int) -> None:
+        self._cells[_SETTLED] = ticket
 
     def close(self) -> None:
         self._cells.release()

@@ -90,7 +90,7 @@ class _Loop:
             child.scratch.give_back(attempt.scratch)
         self._told_to_stop.discard(ticket)
         del self._running[ticket]
-        child.tickets.forget(min(self._running, default=ticket))
+        child.tickets.forget(child.tickets.settled)
 
 
 async def _call(attempt: Attempt) -> Ready:

@@ -21,7 +21,7 @@ def serve(child: Child) -> None:
             continue  # recalled: the server had the lock first
         child.tickets.note_start(frame.ticket, time.monotonic())
         _carry_out(child, frame)
-        child.tickets.forget(frame.ticket)
+        child.tickets.forget(child.tickets.settled)
 
 
 def _carry_out(child: Child, run: Run) -> None:
