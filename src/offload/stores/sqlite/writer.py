@@ -1,6 +1,7 @@
 """The writer: one thread that serves everything that waits in one transaction, and then answers everyone at once."""
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from typing import Any
 import apsw
 
 from offload.core.errors import StoreUnavailable
+
+log = logging.getLogger("offload.store")
 
 CALLS_MAX = 512
 """Calls of one transaction: more would only make the first wait longer."""
@@ -116,7 +119,10 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         committed = self._perform(connection, calls)
         connection.execute("COMMIT")
-        committed()
+        try:
+            committed()
+        except Exception:  # what is committed must be answered as such, and never be written again
+            log.exception("the counts no longer follow the store; a restart counts anew")
 
     def _recover(self, error: Exception) -> None:
         connection = self._connection
