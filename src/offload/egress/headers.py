@@ -38,7 +38,7 @@ def media_type(headers: Mapping[str, str], name: str) -> str:
 def file_name(headers: Mapping[str, str], path_query: str) -> str:
     """Return the name that a source gives, else the last part of its path; only a name, never a directory."""
     message = Message()
-    message["Content-Disposition"] = headers.get("Content-Disposition", "").encode("ascii", "ignore").decode()
+    message["Content-Disposition"] = headers.get("Content-Disposition", "").encode("utf-8", "ignore").decode()
     given = message.get_filename() or ""
     path = unquote(path_query.partition("?")[0], errors="replace")
     return _bare(given) or _bare(path) or "file"
@@ -65,7 +65,7 @@ def range_start(headers: Mapping[str, str]) -> tuple[int, int | None] | None:
 
 def _bare(given: str) -> str:
     last = given.replace("\\", "/").rpartition("/")[2]
-    name = "".join(character for character in last if character.isprintable()).strip().lstrip(".")
+    name = "".join(character for character in last if character.isprintable()).strip(' "').lstrip(".")
     while len(name.encode("utf-8", "replace")) > NAME_BYTES_MAX:
         name = name[1:]  # the end says what kind of file it is
     return name

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import io
 import logging
 import random
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +62,7 @@ class Trip:
         self._sockets: list[socket.socket] = []
         self._refusals: list[str] = []
         self._connected = False
+        self._ended_well = False
 
     @contextlib.asynccontextmanager
     async def answer(self) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -74,6 +77,7 @@ class Trip:
                         yield response
                     finally:
                         response.close()
+            self._ended_well = True
         except OffloadError:
             raise
         except (aiohttp.ClientError, OSError, ssl.SSLError, TimeoutError) as error:
@@ -134,13 +138,11 @@ class Trip:
             raise self._failed("sent more header than is taken", f"over {limits.header_bytes_max} bytes")
         return response
 
-    def _body(self) -> bytes | AsyncIterator[bytes] | None:
+    def _body(self) -> io.BytesIO | AsyncIterator[bytes] | None:
         body, stall_seconds = self._request.body, self._request.stall_seconds
-        return (
-            body
-            if body is None or isinstance(body, bytes) or stall_seconds is None
-            else self._watched(body, stall_seconds)
-        )
+        if isinstance(body, bytes):
+            return io.BytesIO(body)  # goes out in pieces, where bytes would go in one
+        return body if body is None or stall_seconds is None else self._watched(body, stall_seconds)
 
     async def _watched(self, body: AsyncIterator[bytes], stall_seconds: float) -> AsyncIterator[bytes]:
         async for chunk in body:
@@ -176,9 +178,11 @@ class Trip:
         self._connected = True
 
     def _hang_up(self) -> None:
-        """End what is left at once: a transport would go on trying to send its last bytes to who does not read."""
+        """End what is left at once: else it would go on trying to send its last bytes to who does not read them."""
         for each in self._sockets:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # closed already, which is how it should be
+                if not self._ended_well:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 each.shutdown(socket.SHUT_RDWR)
 
     def _told(self, error: Exception) -> OffloadError:
