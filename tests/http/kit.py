@@ -21,7 +21,7 @@ from offload.core.admission import Capacity
 from offload.core.catalog import Catalog
 from offload.core.files import scratch
 from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded, Unrun
-from offload.core.task import ALL, Reason, Task, TaskError, TaskEvent
+from offload.core.task import Reason, Task, TaskError, TaskEvent
 from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub

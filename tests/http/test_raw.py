@@ -131,10 +131,22 @@ async def test_a_body_that_trickles_is_cut_off_and_leaves_nothing(
         await _nothing_stored(server)
 
 
-async def test_a_client_that_hangs_up_in_the_middle_of_an_upload_leaves_nothing(tmp_path: Path) -> None:
+FORM_HEAD = (
+    b"POST /v1/jobs/copy HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    b"Content-Length: 9000000\r\n\r\n"
+    b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+)
+
+
+@pytest.mark.parametrize("head", [upload_head(9_000_000), FORM_HEAD], ids=["raw", "form"])
+async def test_a_client_that_hangs_up_in_the_middle_of_an_upload_leaves_nothing(tmp_path: Path, head: bytes) -> None:
     async with listening(tmp_path) as server:
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(upload_head(3_000_000) + b"x" * 2_000_000)
+        writer.write(head + b"x" * 6_000_000)
+        async with asyncio.timeout(20):
+            while not server.server.blobs():
+                await writer.drain()
+                await asyncio.sleep(0.01)
         await writer.drain()
         writer.close()
         await _nothing_stored(server)
@@ -170,6 +182,9 @@ async def test_who_asks_before_sending_is_refused_before_sending(tmp_path: Path)
         head = "POST /v1/jobs/nosuch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\nExpect: 100-continue\r\n\r\n"
         answer = await server.talk(head.encode())
         assert answer.startswith(b"HTTP/1.1 404 ") and b"100 Continue" not in answer
+        large = upload_head(1 << 50).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+        answer = await server.talk(large)
+        assert answer.startswith(b"HTTP/1.1 413 ") and b"100 Continue" not in answer
 
 
 async def test_there_are_only_so_many_connections(tmp_path: Path) -> None:

@@ -302,6 +302,7 @@ async def test_pages_are_newest_first_and_whole(tmp_path: Path) -> None:
         cursor: str | None = ""
         while cursor is not None:
             page = (await server.client.get(f"/v1/tasks?limit=3{f'&cursor={cursor}' if cursor else ''}")).json()
+            assert len(page["tasks"]) == 3 or page["next"] is None
             seen += [task["id"] for task in page["tasks"]]
             cursor = page["next"]
             if len(seen) == 3:

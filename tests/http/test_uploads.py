@@ -1,5 +1,6 @@
 """Files on their way in: forms, raw bodies, data: URLs, stored files, and what hostile clients make of them."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,9 @@ async def test_an_epilogue_and_a_first_line_break_are_no_mistakes(tmp_path: Path
 async def test_uploads_are_bounded(tmp_path: Path) -> None:
     async with serving(tmp_path, config=HttpConfig(upload_bytes_max=1000, json_bytes_max=500)) as server:
         big = part("image", b"x" * 2000, filename="a.png") + END
+        several = b"".join(part("images", b"x" * 600, filename="a.png") for _ in range(2)) + END
+        whole = await server.client.post("/v1/jobs/count", content=_in_pieces(several), headers=FORM)
+        assert (whole.status_code, whole.json()["code"]) == (413, "BodyTooLarge"), "the limit is for all of it"
         text = CAT + part("name", b"x" * 600) + END
         for content, headers in ((big, FORM), (text, FORM), (b"x" * 1001, {"content-type": "image/png"})):
             answer = await server.client.post("/v1/jobs/copy", content=content, headers=headers)
@@ -244,6 +248,11 @@ async def test_a_task_has_a_bounded_number_of_files(tmp_path: Path) -> None:
         by_json = await server.client.post("/v1/jobs/count", json={"images": ["data:,x"] * 4})
         assert (by_json.status_code, by_json.json()["code"]) == (422, "WrongInput")
         _nothing_left(server)
+
+
+async def _in_pieces(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), 100):
+        yield content[start : start + 100]
 
 
 def _nothing_left(server: Server) -> None:

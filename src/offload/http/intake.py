@@ -15,6 +15,7 @@ from offload.http.call import Call
 from offload.http.forms import form_values
 from offload.http.multipart import FormLimits, FormReader, Part, boundary_of, file_name_of
 from offload.http.options import Options
+from offload.http.present import JSON_TYPE
 from offload.http.problems import WrongBody, WrongContentType
 from offload.http.uploads import Staging, safe_name, safe_type
 from offload.ports import BlobWriter
@@ -34,11 +35,17 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """Not empty: a fingerprint is needed, over this (the method, for a start) and everything that was ordered."""
 
 
+def check_announced(call: Call) -> None:
+    """Refuse a body for what its header says, before room is asked for it. Raise BodyTooLarge, WrongContentType."""
+    config = call.config
+    call.check_body(config.json_bytes_max if call.content_type == JSON_TYPE else config.upload_bytes_max)
+
+
 async def read_order(call: Call, ticket: Ticket, staging: Staging) -> Order:
     """Read the body of `POST /v1/jobs/{job}`. Raise WrongInput, WrongBody, WrongContentType, BodyTooLarge, DiskFull."""
     kind = call.content_type
     job = ticket.job
-    if kind == "application/json":
+    if kind == JSON_TYPE:
         return await json_order(call, ticket, await _json_body(call), staging)
     if kind == "multipart/form-data":
         return await _form_order(call, ticket, staging)

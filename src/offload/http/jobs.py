@@ -27,6 +27,7 @@ async def submit(call: Call) -> Response:
     engine = call.engine
     job = engine.catalog.find(call.parameters["job"])
     options = from_header(call)
+    intake.check_announced(call)
     wished = prefer.read_preferences(call.header(b"prefer"), call.config.wait_seconds_max)
     ticket = intake.Ticket(
         id=str(uuid.uuid4()), job=job, options=options, keyed="POST" if options.idempotency_key else ""
