@@ -17,8 +17,10 @@ from offload.ports import Filter, Retention
 log = logging.getLogger("offload.upkeep")
 
 BATCH = 200
-HOUR_SECONDS = 3_600.0
-PURGE_HOLD_SECONDS = 24 * HOUR_SECONDS
+PAUSE_SECONDS = 0.001
+SWEEP_SECONDS = 86_400.0
+"""How often blobs of no task are looked for, besides once after the start: only a crash leaves any."""
+PURGE_HOLD_SECONDS = 86_400.0
 """After the wall clock jumped, nothing is purged for so long: the jump may be a mistake, and a purge is for ever."""
 
 
@@ -102,13 +104,13 @@ class Janitor:
         self._hold_until: Seconds = 0.0
 
     async def run(self) -> None:
-        swept_at = -HOUR_SECONDS
+        swept_at = -SWEEP_SECONDS
         while True:
             self._follow_wall_clock()
             if self._parts.clock.monotonic() >= self._hold_until:
                 await repeatable("janitor", self._cancel_forgotten)
                 await repeatable("janitor", self._purge)
-            if self._parts.clock.monotonic() - swept_at > HOUR_SECONDS:
+            if self._parts.clock.monotonic() - swept_at > SWEEP_SECONDS:
                 swept_at = self._parts.clock.monotonic()
                 await repeatable("janitor", self._sweep_orphans)
             await asyncio.sleep(self._parts.timing.sweep_seconds * 2)
@@ -156,6 +158,7 @@ class Janitor:
             task = await parts.store.get(ALL, prefix.rpartition("/")[2])
             if task is None or task.payload_dropped:
                 await parts.blobs.delete(prefix)
+            await asyncio.sleep(PAUSE_SECONDS)  # there may be a million; nobody waits for this
         for prefix in await parts.blobs.prefixes("f", older_than_seconds=parts.timing.orphan_seconds):
             if await parts.files.get_file(ALL, prefix.rpartition("/")[2]) is None:
                 await parts.blobs.delete(prefix)
