@@ -8,6 +8,7 @@ from uuid import uuid4
 from offload.core.task import ALL, Status, Task, TaskEvent
 from offload.core.transitions import Event, Facts, decide
 from offload.ports import Ask, FileStore, NewTask, QueueStore, TaskStore
+from offload.ports.callbacks import DeliveryStore
 
 NOW = 1_000.0
 LEASE = 1_030.0
@@ -16,6 +17,9 @@ NODE = "node-1"
 
 class Store(TaskStore, QueueStore, FileStore, Protocol):
     """All that one adapter promises."""
+
+    @property
+    def deliveries(self) -> DeliveryStore: ...
 
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]

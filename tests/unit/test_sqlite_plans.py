@@ -11,7 +11,7 @@ import pytest
 
 from offload.core.task import Scope, Status
 from offload.ports import Filter
-from offload.stores.sqlite import claims, counts, purge, reads
+from offload.stores.sqlite import claims, counts, deliveries, delivery_rows, purge, reads
 from offload.stores.sqlite.file import MIGRATIONS
 
 NAMED = {
@@ -32,6 +32,19 @@ NAMED = {
     "purge.ENDED": "tasks_ended",
     "purge.OLD_KEYS": "idempotency_age",
     "purge.OLD_FILES": "files_age",
+    "purge.IDLE_HOSTS": "callback_hosts_idle",
+    "deliveries.ENDED": "deliveries_leased",
+    "deliveries.HOSTS": "callback_hosts_line",
+    "deliveries.OF_HOST": "deliveries_line",
+    "deliveries.FIRST": "deliveries_line",
+    "deliveries.NEXT_HOST": "callback_hosts_line",
+    "deliveries.NEXT_LEASE": "deliveries_leased",
+    "deliveries.SETTLE": "sqlite_autoindex_deliveries_1",
+    "deliveries.AGAIN": "sqlite_autoindex_deliveries_1",
+    "deliveries.BY_ID": "sqlite_autoindex_deliveries_1",
+    "deliveries.FAILING": "callback_hosts_failing",
+    "delivery_rows.PROGRESS_WAITS": "deliveries_of_task",
+    "delivery_rows.FORGET_PROGRESS": "deliveries_of_task",
 }
 
 
@@ -59,14 +72,15 @@ def statements(*modules: ModuleType) -> Iterator[tuple[str, str]]:
                     yield f"{module.__name__.rpartition('.')[2]}.{name}", sql
 
 
-STATEMENTS = list(statements(claims, purge, reads))
+STATEMENTS = list(statements(claims, deliveries, delivery_rows, purge, reads))
 
 
 @pytest.mark.parametrize(("name", "sql"), STATEMENTS, ids=[name for name, _ in STATEMENTS])
 def test_a_statement_reads_by_its_index_and_sorts_nothing(connection: apsw.Connection, name: str, sql: str) -> None:
     found = plan(connection, sql)
-    assert NAMED.get(name, "PRIMARY KEY") in found
-    assert not re.search(r"SCAN (tasks|payloads|outcomes|events|tags|idempotency|files|[tpo])\b", found), found
+    assert NAMED.get(name, "INDEX" if "DELETE FROM deliveries" in sql else "PRIMARY KEY") in found
+    tables = "tasks|payloads|outcomes|events|tags|idempotency|files|deliveries|callback_hosts|callback_secrets|[tpod]"
+    assert not re.search(rf"SCAN ({tables})\b", found), found
     assert "TEMP B-TREE" not in found
 
 

@@ -42,6 +42,10 @@ class Reason(StrEnum):
     CANCELED = "canceled"
 
 
+Moment = Literal["started", "progress", "done", "failed", "canceled"]
+"""What of a task's life a callback can tell."""
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A value that is stored or sent whole."""
 
@@ -78,6 +82,14 @@ class TaskEvent(Record, frozen=True, kw_only=True):
     data: bytes
     """JSON."""
     n: int = 0
+
+
+class Callback(Record, frozen=True, kw_only=True):
+    """Where and how a client wants to be told about its task."""
+
+    url: str
+    events: tuple[Moment, ...] = ("done", "failed", "canceled")
+    body: Literal["event", "result"] = "event"
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +134,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     error: TaskError | None = None
     progress: Progress | None = None
     tags: dict[str, str] = {}
+    callback: Callback | None = None
     payload_dropped: bool = False
 
     def __post_init__(self) -> None:

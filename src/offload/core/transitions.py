@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from offload.core.callback import Delivery, delivery_of
 from offload.core.errors import TransitionRefused
 from offload.core.outcome import Failed
 from offload.core.retry import Retry
-from offload.core.task import FileRef, Reason, Record, Seconds, Status, Task, TaskError, TaskEvent
+from offload.core.task import FileRef, Moment, Reason, Record, Seconds, Status, Task, TaskError, TaskEvent
 
 LOSSES_MAX = 3
 """A task that took this many workers down is poison."""
@@ -52,6 +53,15 @@ TABLE: Mapping[tuple[Status, Event], Status] = {
 }
 
 
+_MOMENTS: Mapping[Event, Moment] = {
+    Event.CLAIM: "started",
+    Event.SUCCEED: "done",
+    Event.FAIL: "failed",
+    Event.EXPIRE: "failed",
+    Event.CANCEL: "canceled",
+}
+
+
 class Facts(Record, frozen=True, kw_only=True):
     """What happened beside the event itself; each event reads the fields it needs."""
 
@@ -76,6 +86,8 @@ class Change(Record, frozen=True, kw_only=True):
     before: Task
     after: Task
     events: tuple[TaskEvent, ...]
+    deliveries: tuple[Delivery, ...] = ()
+    """The callbacks to send: they commit with the change, so that they cannot be forgotten."""
 
 
 def allowed(status: Status, event: Event) -> bool:
@@ -92,7 +104,11 @@ def decide(task: Task, event: Event, facts: Facts) -> Change:
     if status is None:
         raise TransitionRefused(task.id, task.status, event)
     after = msgspec.structs.replace(task, status=status, version=task.version + 1, **_effect(task, event, facts))
-    return Change(before=task, after=after, events=(*facts.log, status_event(after, facts.now)))
+    events = (*facts.log, status_event(after, facts.now))
+    if task.callback is None or (moment := _MOMENTS.get(event)) not in task.callback.events:
+        return Change(before=task, after=after, events=events)
+    told = delivery_of(after, task.callback, moment, facts.now)
+    return Change(before=task, after=after, events=events, deliveries=(told,))
 
 
 def status_event(task: Task, now: Seconds) -> TaskEvent:
@@ -185,7 +201,8 @@ def _effect(task: Task, event: Event, facts: Facts) -> dict[str, Any]:
                     "progress": None, "max_attempts": max(task.max_attempts, task.attempt + 1)}  # fmt: skip
         case Event.DELETE:
             return {"input": b"{}", "files": (), "result": None, "result_file": None, "error": None, "progress": None,
-                    "tags": {}, "payload_dropped": True, "finished_at": task.finished_at or facts.now}  # fmt: skip
+                    "tags": {}, "callback": None, "payload_dropped": True,
+                    "finished_at": task.finished_at or facts.now}  # fmt: skip
 
 
 def _let_go() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from offload.core.errors import IdempotencyKeyReused, TaskAlreadyExists
 from offload.core.task import Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Event, Facts, decide, difference
 from offload.ports import Added, Ask, Depth, Filter, LooseFile, NewTask, Note, Purged, Renewal, Retention
+from offload.stores.memory_deliveries import MemoryDeliveries
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class _UsedKey:
 
 
 class MemoryStore:
-    """Keep every promise of TaskStore, QueueStore and FileStore except durability."""
+    """Keep every promise of TaskStore, QueueStore and FileStore except durability; `deliveries` has callbacks."""
 
     def __init__(self) -> None:
         self._rows: dict[int, _Row] = {}
@@ -37,6 +38,7 @@ class MemoryStore:
         self._paused: set[str] = set()
         self._files: dict[str, LooseFile] = {}
         self._last_key = 0
+        self.deliveries = MemoryDeliveries()
 
     async def add(self, new: Sequence[NewTask]) -> list[Added]:
         last_key, used = self._last_key, dict(self._used)
@@ -185,6 +187,7 @@ class MemoryStore:
         if row is None or (row.task.version, row.task.attempt) != fence:
             return False
         self._put(row, msgspec.structs.replace(row.task, **difference(change)), change.events)
+        self.deliveries.add(change.deliveries)
         if change.after.payload_dropped and not change.before.payload_dropped:
             row.events = [event for event in row.events if event.kind == "status"]
         return True
@@ -202,6 +205,7 @@ class MemoryStore:
             return False
         progress = row.task.progress if note.progress is None else note.progress
         self._put(row, msgspec.structs.replace(row.task, progress=progress), note.events)
+        self.deliveries.add(note.deliveries)
         return True
 
     def _renew(self, task: Task, lease_until: Seconds) -> Renewal:
@@ -254,7 +258,9 @@ class MemoryStore:
         row.events = [event for event in row.events if event.kind == "status"]
 
     def _forget(self, key: int) -> None:
-        del self._keys[self._rows.pop(key).task.id]
+        task_id = self._rows.pop(key).task.id
+        del self._keys[task_id]
+        self.deliveries.forget(task_id)
 
 
 def _run_at(task: Task) -> Seconds:

@@ -11,12 +11,14 @@ from typing import Any
 import apsw
 import msgspec
 
+from offload.core.callback import Delivery
 from offload.core.errors import IdempotencyKeyReused, TaskAlreadyExists
 from offload.core.task import Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, difference
 from offload.ports import Added, NewTask, Note, Renewal
 from offload.stores.sqlite import statements
 from offload.stores.sqlite.counts import Count, Place
+from offload.stores.sqlite.delivery_rows import add_deliveries
 from offload.stores.sqlite.rows import INSERTED, OUTCOME, PAYLOAD, Row, id_stored, inserted, stored
 
 HEAD = "key, queue, job, status, version, attempt, node, event_count, cancel_requested, input_bytes, ready"
@@ -71,6 +73,10 @@ class Batch:
     _updates: dict[int, dict[str, Any]] = field(default_factory=dict)
     _outcomes: dict[int, Row] = field(default_factory=dict)
     _dropped: list[int] = field(default_factory=list)
+    deliveries: list[tuple[int, Delivery]] = field(default_factory=list)
+    """With the keys of their tasks."""
+    rings: bool = False
+    """Deliveries were written."""
 
     def load(self, keys: Iterable[int]) -> None:
         """Read the heads of tasks before `apply`, `note` or `renew` of them."""
@@ -143,6 +149,8 @@ class Batch:
             updates["rank"] = after.rank
         if after.payload_dropped and not before.payload_dropped:
             self._dropped.append(head.key)
+        if change.deliveries:
+            self.deliveries += [(head.key, delivery) for delivery in change.deliveries]
         return True
 
     def note(self, note: Note) -> bool:
@@ -152,6 +160,8 @@ class Batch:
         updates = self._record(head, note.events)
         if note.progress is not None:
             updates["progress"] = stored(note.progress)
+        if note.deliveries:
+            self.deliveries += [(head.key, delivery) for delivery in note.deliveries]
         return True
 
     def renew(self, task: Task, lease_until: Seconds) -> Renewal:
@@ -182,6 +192,10 @@ class Batch:
             written.clear()
         self._outcomes.clear()
         self._updates.clear()
+        if self.deliveries:
+            add_deliveries(c, self.deliveries)
+            self.deliveries.clear()
+            self.rings = True
 
     def place(self, queue: str, job: str) -> Count:
         """Return the move of a place, to be changed."""

@@ -64,6 +64,8 @@ def _take(batch: Batch, counts: Counts, ask: Ask, facts: Facts) -> list[Task]:
         change = decide(task, Event.CLAIM, facts)
         (event,) = change.events
         batch.event(key, task.event_count + 1, event)
+        if change.deliveries:
+            batch.deliveries += [(key, delivery) for delivery in change.deliveries]
         move = batch.place(task.queue, task.job)
         move.move("QUEUED", ready=1, input_bytes=task.input_bytes, sign=-1)
         move.move("RUNNING", ready=0, input_bytes=task.input_bytes, sign=1)

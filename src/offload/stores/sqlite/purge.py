@@ -35,6 +35,7 @@ DROP_ROW = (
     "DELETE FROM events WHERE key IN (@keys)",
     "DELETE FROM outcomes WHERE key IN (@keys)",
     "DELETE FROM payloads WHERE key IN (@keys)",
+    "DELETE FROM deliveries WHERE task IN (@keys)",
     "DELETE FROM tasks WHERE key IN (@keys)",
 )
 OLD_KEYS = """
@@ -42,6 +43,11 @@ OLD_KEYS = """
         SELECT owner, name FROM idempotency INDEXED BY idempotency_age
          WHERE created_at <= ? ORDER BY created_at LIMIT ?)
     RETURNING 1
+"""
+IDLE_HOSTS = """
+    DELETE FROM callback_hosts WHERE host IN (
+        SELECT host FROM callback_hosts INDEXED BY callback_hosts_idle
+         WHERE due_at IS NULL AND used_at <= ? ORDER BY used_at LIMIT ?)
 """
 OLD_FILES = """
     DELETE FROM files WHERE id IN (
@@ -58,6 +64,7 @@ def purge(connection: apsw.Connection, what: Retention) -> Purged:
     ended = statements.rows(connection, ENDED, what.now - what.audit_seconds, what.limit)
     for sql in DROP_ROW:
         statements.run_for(connection, sql, [key for key, _, _ in ended])
+    statements.rows(connection, IDLE_HOSTS, what.now - what.audit_seconds, what.limit)
     keys = statements.rows(connection, OLD_KEYS, what.now - what.key_seconds, what.limit)
     blobs = [task_id for _, task_id in expired] + [task_id for _, task_id, dropped in ended if not dropped]
     return Purged(task_ids=tuple(map(id_from, blobs)), rows=len(ended), keys=len(keys))

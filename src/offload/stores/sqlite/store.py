@@ -17,6 +17,7 @@ from offload.core.transitions import Change, Facts
 from offload.ports import Added, Ask, Depth, Filter, LooseFile, NewTask, Note, Purged, Renewal, Retention
 from offload.stores.sqlite import reads
 from offload.stores.sqlite.counts import Counts
+from offload.stores.sqlite.deliveries import Bell, SqliteDeliveries
 from offload.stores.sqlite.file import FileLock, check, migrate, open_reader, open_writer, translated
 from offload.stores.sqlite.purge import purge, purge_files
 from offload.stores.sqlite.statements import rows
@@ -28,9 +29,9 @@ Answer = TypeVar("Answer")
 
 
 class SqliteStore:
-    """TaskStore, QueueStore and FileStore in one file, owned by this process until `close`."""
+    """TaskStore, QueueStore and FileStore in one file, owned by this process until `close`; `deliveries` in it too."""
 
-    def __init__(self, path: Path, lock: FileLock, writer: Writer, counts: Counts) -> None:
+    def __init__(self, path: Path, lock: FileLock, writer: Writer, counts: Counts, bell: Bell) -> None:
         self._path = path
         self._lock = lock
         self._writer = writer
@@ -40,17 +41,19 @@ class SqliteStore:
         self._mine = threading.local()
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="offload-reader")
         self._closed = False
+        self.deliveries = SqliteDeliveries(self._run, self._read, bell)
 
     @classmethod
     async def open(cls, path: Path, *, relaxed: bool = False, checked: bool = False) -> Self:
         """Open or make the file. Raise StoreInUse, StoreTooNew, StoreDamaged, or DiskFull."""
         lock, connection, counts = await asyncio.to_thread(_open, path, relaxed=relaxed, checked=checked)
+        bell = Bell()
         writer = Writer(
             connect=partial(open_writer, path, relaxed=relaxed),
-            perform=Transaction(counts, connection).perform,
+            perform=Transaction(counts, connection, bell.ring).perform,
             translate=partial(translated, path=path),
         )
-        store = cls(path, lock, writer, counts)
+        store = cls(path, lock, writer, counts, bell)
         writer.start(connection)
         return store
 
@@ -191,6 +194,7 @@ def _open(path: Path, *, relaxed: bool, checked: bool) -> tuple[FileLock, apsw.C
             check(connection, path)
         # The file has one owner, so whoever held these leases is gone.
         connection.execute("UPDATE tasks SET lease_until = 0 WHERE status = 'RUNNING'")
+        connection.execute("UPDATE deliveries SET lease_until = 0 WHERE lease_until IS NOT NULL")
         return lock, connection, Counts(connection)
     except (apsw.Error, OffloadError) as error:
         lock.release()

@@ -17,8 +17,9 @@ from offload.stores.sqlite.writer import Call
 class Transaction:
     """Writes calls. They wait at the same time, so any order is true; notes go before ends."""
 
-    def __init__(self, counts: Counts, connection: apsw.Connection) -> None:
+    def __init__(self, counts: Counts, connection: apsw.Connection, ring: Callable[[], None]) -> None:
         self._counts = counts
+        self._ring = ring
         self._last_key: int = value(connection, "SELECT coalesce(max(key), 0) FROM tasks")
 
     def perform(self, connection: apsw.Connection, calls: Sequence[Call]) -> Callable[[], None]:
@@ -64,6 +65,8 @@ class Transaction:
         self._last_key = batch.last_key
         self._counts.move(batch.moves)
         self._counts.later_at = batch.later_at
+        if batch.rings:
+            self._ring()
 
 
 def _found(connection: apsw.Connection, added: Added | int) -> Added:

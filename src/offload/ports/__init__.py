@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from offload.core.callback import Delivery
 from offload.core.outcome import Outcome
 from offload.core.task import FileRef, Progress, Record, Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change
@@ -39,6 +40,8 @@ class Note(Record, frozen=True, kw_only=True):
     task: Task
     progress: Progress | None = None
     events: tuple[TaskEvent, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    """Of progress: left out while the task has one that waits, which will tell of this too."""
 
 
 class Renewal(Record, frozen=True, kw_only=True):
