@@ -187,6 +187,30 @@ async def test_who_asks_before_sending_is_refused_before_sending(tmp_path: Path)
         assert answer.startswith(b"HTTP/1.1 413 ") and b"100 Continue" not in answer
 
 
+async def test_a_client_that_does_not_read_loses_its_connection(tmp_path: Path) -> None:
+    async with listening(tmp_path, config=HttpConfig(read_seconds_max=0.3)) as server:
+        size = 40_000_000
+        stored = await server.server.client.post(
+            "/v1/jobs/copy", content=b"x" * size, headers={"content-type": "image/png", "prefer": "wait=30"}
+        )
+        url = f"{stored.headers['location']}/result"
+        assert stored.status_code == 200 and len(stored.content) == size
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1000)
+        writer.write(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert status_of(await reader.readuntil(b"\r\n\r\n")) == 200
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(30):
+            while connections(server):
+                await asyncio.sleep(0.05)
+        writer.close()
+
+
+def connections(server: Listening) -> list[str]:
+    """Return the connections that the kernel has on the server's port, seen from its side."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [row[2] for row in rows if row[1].endswith(f":{server.port:04X}") and row[3] == "01"]
+
+
 async def test_there_are_only_so_many_connections(tmp_path: Path) -> None:
     async with listening(tmp_path, config=HttpConfig(connections_max=2)) as server:
         held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]

@@ -28,4 +28,4 @@ class HttpConfig(Record, frozen=True, kw_only=True):
     body_bytes_per_second_min: int = 1024
     """A body that arrives more slowly, once it had ten seconds, is cut off."""
     read_seconds_max: Seconds = 60.0
-    """How long a client may take to read one chunk of a file."""
+    """How long a client may leave unread what was sent to it."""

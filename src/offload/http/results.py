@@ -75,7 +75,7 @@ async def get_logs(call: Call) -> Response:
     task = await task_of(call)
     lines = (line.encode("utf-8", "replace") async for line in call.engine.logs(call.sees, task.id))
     first = b"" if call.method == "HEAD" else await anext(lines, b"")
-    response = FileAnswer(first, lines, 200, call.config.read_seconds_max) if first else Response(b"")
+    response = FileAnswer(first, lines, 200) if first else Response(b"")
     response.raw_headers.extend((
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"x-content-type-options", b"nosniff"),

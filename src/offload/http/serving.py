@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from offload.core.errors import OffloadError
-from offload.core.task import FileRef, Seconds
+from offload.core.task import FileRef
 from offload.http.call import Call
 from offload.http.conditional import Span, choose_span, not_modified
 from offload.http.present import JSON_TYPE
@@ -29,32 +29,26 @@ SAFE_HEADERS = (
 
 
 class FileAnswer(Response):
-    """Streams a part of a blob; a client that does not read, or has gone, ends it."""
+    """Streams a part of a blob; a client that has gone ends it, and the connection ends with one that does not read."""
 
-    def __init__(self, first: bytes, rest: AsyncIterator[bytes], status: int, read_seconds_max: Seconds) -> None:
+    def __init__(self, first: bytes, rest: AsyncIterator[bytes], status: int) -> None:
         super().__init__(b"", status)
         self.raw_headers.clear()
         self._first = first
         self._rest = rest
-        self._read_seconds_max = read_seconds_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         gone = asyncio.ensure_future(_until_gone(receive))
         try:
-            await self._send(send, self._first)
+            await send({"type": "http.response.body", "body": self._first, "more_body": True})
             async for chunk in self._rest:
                 if gone.done():
                     return
-                await self._send(send, chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
-
-    async def _send(self, send: Send, chunk: bytes) -> None:
-        message: Message = {"type": "http.response.body", "body": chunk, "more_body": True}
-        async with asyncio.timeout(self._read_seconds_max):
-            await send(message)
 
 
 async def _until_gone(receive: Receive) -> None:
@@ -82,7 +76,7 @@ async def serve_file(call: Call, file: FileRef, gone: OffloadError) -> Response:
         response = Response(status_code=status)
         response.raw_headers.clear()
     else:
-        response = FileAnswer(first, chunks, status, call.config.read_seconds_max)
+        response = FileAnswer(first, chunks, status)
     response.raw_headers.extend(_headers(file, span, etag))
     return response
 
