@@ -140,4 +140,10 @@ class Reader:
     def _environ() -> dict[str, str]:
         beside = str(Path(sys.executable).parent)
         own = {name: value for name, value in os.environ.items() if not name.startswith(("OFFLOAD_", "PYTEST_"))}
-        return {**own, "PATH": f"{beside}:{own.get('PATH', '')}", "COLUMNS": "200", "NO_COLOR": "1"}
+        return {
+            **own,
+            "PATH": f"{beside}:{own.get('PATH', '')}",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "OFFLOAD_GRACE_SECONDS": "1",
+        }

@@ -38,6 +38,11 @@ GATES: dict[str, threading.Event] = {}
 """Jobs named `hold` wait here until the test opens the gate of their name."""
 
 
+def gate_of(name: str) -> threading.Event:
+    """Return the gate of this name, whoever comes first: the test or the job."""
+    return GATES.setdefault(name, threading.Event())
+
+
 class Person(BaseModel):
     name: str
     age: int
@@ -85,7 +90,7 @@ def reject(message: str) -> None:
 @job
 def hold(gate: str) -> str:
     """Wait until the test opens the gate."""
-    GATES.setdefault(gate, threading.Event()).wait(60)
+    gate_of(gate).wait(60)
     return gate
 
 

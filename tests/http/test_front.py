@@ -73,7 +73,7 @@ def test_every_error_of_the_core_that_can_reach_a_client_has_its_status() -> Non
     while waiting:
         kind = waiting.pop()
         waiting.extend(kind.__subclasses__())
-        if kind.__module__.startswith("offload."):
+        if kind.__module__.startswith("offload.") and not kind.__module__.startswith("offload.client."):
             found.add(kind.code)
     assert found - inside - set(PROBLEMS) == set()
 

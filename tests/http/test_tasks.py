@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from offload.http.config import HttpConfig
-from tests.http.kit import GATES, Server, serving
+from tests.http.kit import Server, gate_of, serving
 
 UNKNOWN = str(uuid.uuid4())
 OF_A_TASK = [
@@ -188,7 +188,7 @@ async def test_an_unchanged_task_is_304(tmp_path: Path) -> None:
             assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
             assert int(again.headers["retry-after"]) >= 1
             assert (await server.client.get(url, headers={"if-none-match": '"x"'})).status_code == 200
-        GATES["etag"].set()
+        gate_of("etag").set()
         await server.finished(task["id"])
         done = await server.client.get(task["links"]["self"], headers={"if-none-match": etag})
         assert (done.status_code, done.headers["etag"] != etag, "retry-after" in done.headers) == (200, True, False)
@@ -207,7 +207,7 @@ async def test_a_read_can_wait_for_the_end(tmp_path: Path) -> None:
         async with asyncio.timeout(20):
             while server.engine.parts.hub.watchers() < len(asking):
                 await asyncio.sleep(0.01)
-        GATES["wait"].set()
+        gate_of("wait").set()
         by_header, by_query, state, result = await asyncio.gather(*asking)
         assert by_header.headers["preference-applied"] == "wait=30"
         assert by_header.json()["status"] == by_query.json()["status"] == state.json()["status"] == "DONE"
@@ -252,7 +252,7 @@ async def test_cancel_before_and_while_it_runs(tmp_path: Path) -> None:
         answer = await server.client.post(running["links"]["cancel"])
         assert (answer.status_code, answer.json()["status"]) == (202, "RUNNING")
         assert (await server.finished(running["id"]))["status"] == "CANCELED"
-        GATES["cancel"].set()
+        gate_of("cancel").set()
         done = await server.submit("ping")
         await server.finished(done["id"])
         answer = await server.client.post(done["links"]["cancel"])
