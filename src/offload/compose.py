@@ -3,11 +3,13 @@
 import logging
 import os
 import random
+import resource
 import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -15,6 +17,8 @@ from starlette.types import ASGIApp
 from offload.blobs.local import LocalBlobs
 from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
+from offload.egress import Door
+from offload.engine.deliverer import Deliverer, Pace
 from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
@@ -23,6 +27,7 @@ from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.http.app import make_app
 from offload.http.config import HttpConfig
+from offload.http.telling import render
 from offload.loading import load_catalog
 from offload.settings import Settings
 from offload.stores.sqlite.store import SqliteStore
@@ -62,8 +67,10 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             store=store,
             queues=store,
             files=store,
+            deliveries=store.deliveries,
             blobs=blobs,
             workers=pool,
+            egress=_door(settings),
             clock=clock,
             timing=_timing(settings),
             traffic=traffic,
@@ -72,9 +79,12 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             chance=random.SystemRandom().random,
         )
         engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=settings.disk_free_min_bytes), clock)
+        http = _http_config(settings)
+        deliverer = Deliverer(parts, engine.callbacks, partial(render, config=http), _pace(settings))
+        await deliverer.start()
+        stack.push_async_callback(deliverer.stop)  # after the engine: what ends while that stops is told at once
         await engine.start()
         stack.push_async_callback(engine.stop, settings.grace_seconds)
-        http = _http_config(settings)
         yield Node(engine=engine, app=make_app(engine, http), http=http, catalog=catalog, settings=settings)
 
 
@@ -88,6 +98,17 @@ def _timing(settings: Settings) -> Timing:
         key_seconds=settings.key_seconds,
         file_seconds=settings.file_seconds,
     )
+
+
+def _door(settings: Settings) -> Door:
+    return Door(allow=settings.egress_allow, https_only=settings.egress_https_only, ca_file=settings.egress_ca_file)
+
+
+def _pace(settings: Settings) -> Pace:
+    """Leave most of the sockets that this process may open to its clients."""
+    open_files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = settings.callbacks_at_once_max
+    return Pace(at_once_max=most if open_files_max < 0 else max(16, min(most, open_files_max // 4)))
 
 
 def _pool_settings(settings: Settings, environ: Mapping[str, str], scratch: Path) -> PoolSettings:

@@ -22,6 +22,7 @@ from offload.core.catalog import Catalog
 from offload.core.files import scratch
 from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded, Unrun
 from offload.core.task import Reason, Task, TaskError, TaskEvent
+from offload.egress import Door
 from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
@@ -216,8 +217,10 @@ async def serving(
         store=store,
         queues=memory,
         files=memory,
+        deliveries=memory.deliveries,
         blobs=blobs,
         workers=ThreadWorkers(catalog),
+        egress=Door(allow=["127.0.0.0/8"]),
         clock=clock,
         timing=Timing(sweep_seconds=0.05),
         traffic=traffic,

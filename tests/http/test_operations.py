@@ -12,7 +12,7 @@ from offload.http.problems import PROBLEMS
 from tests.http.kit import CATALOG, serving
 
 NOT_IN_THE_REFERENCE = {"/", "/docs", "/docs/{name}"}
-LATER = ("/v1/callbacks", "/v1/schedules", "/v1/leases")
+LATER = ("/v1/schedules", "/v1/leases")
 
 
 async def test_jobs_are_listed_and_described(tmp_path: Path) -> None:

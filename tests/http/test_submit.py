@@ -219,7 +219,7 @@ async def test_a_wrong_option_is_400_and_says_which(tmp_path: Path, name: str, v
         assert not server.memory._rows
 
 
-@pytest.mark.parametrize("name", ["Offload-Callback", "Offload-Callback-Events", "Offload-Upload-To"])
+@pytest.mark.parametrize("name", ["Offload-Upload-To"])
 async def test_what_comes_later_is_refused_with_what_to_do_instead(tmp_path: Path, name: str) -> None:
     async with serving(tmp_path) as server:
         for answer in (

@@ -28,6 +28,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.workers.protocol": ("offload.core", "offload.loading", "offload.workers"),
     "offload.http": ("offload.core", "offload.ports", "offload.engine", "offload.settings"),
     "offload.client": ("offload.core.errors",),
+    "offload.testing": ("offload.core",),
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
         "offload.stores", "offload.blobs", "offload.egress", "offload.workers", "offload.http", "offload.telemetry",
@@ -55,6 +56,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.workers.context": ("msgspec", "pydantic"),
     "offload.workers.protocol": ("msgspec",),
     "offload.client": ("httpx2", "msgspec", "rich"),
+    "offload.testing": (),
 }
 
 

@@ -141,6 +141,13 @@ class FileDoesNotExist(OffloadError):
         super().__init__(f"there is no file {name!r}")
 
 
+class DeliveryDoesNotExist(OffloadError):
+    code = "DeliveryDoesNotExist"
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"there is no callback {delivery_id[:200]!r}")
+
+
 class QueueDoesNotExist(OffloadError):
     code = "QueueDoesNotExist"
 

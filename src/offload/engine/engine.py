@@ -17,6 +17,7 @@ from offload.core.errors import (
 )
 from offload.core.task import Record, Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Event, Facts, decide
+from offload.engine.callbacks import Callbacks
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.gate import Gate
 from offload.engine.orders import Order, new_task
@@ -49,6 +50,7 @@ class Engine:
         self.stopping = asyncio.Event()
         self._paused: set[str] = set()
         self.views = Views(parts, self._paused)
+        self.callbacks = Callbacks(parts.deliveries, parts.egress, parts.clock)
         self.streams = Streams(parts, self.stopping)
         self._reaper = Reaper(parts)
         self._janitor = Janitor(parts, clock)

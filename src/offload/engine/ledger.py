@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from offload.core.callback import delivery_of
 from offload.core.errors import DiskFull, FileDoesNotExist, StoreUnavailable
 from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded, Unrun
 from offload.core.retry import Retry
@@ -46,10 +47,16 @@ class Ledger:
 
     def note(self, note: Note) -> None:
         if note.progress is not None:
-            told = _progress_event(note.progress, note.task, self._parts.clock.now())
-            note = msgspec.structs.replace(note, events=(told, *note.events))
+            note = self._with_progress(note, note.progress)
         self._notes.append(note)
         self._write_soon()
+
+    def _with_progress(self, note: Note, progress: Progress) -> Note:
+        task, now = note.task, self._parts.clock.now()
+        told = _progress_event(progress, task, now)
+        wants = task.callback is not None and "progress" in task.callback.events
+        deliveries = (delivery_of(task, task.callback, "progress", now),) if task.callback and wants else ()
+        return msgspec.structs.replace(note, events=(told, *note.events), deliveries=deliveries)
 
     def end(self, ending: Ending) -> None:
         outcome = ending.outcome

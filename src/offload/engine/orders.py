@@ -2,7 +2,7 @@
 
 from offload.core.errors import WrongValue
 from offload.core.job import Job
-from offload.core.task import PRIORITY_MAX, FileRef, Record, Seconds, Status, Task
+from offload.core.task import PRIORITY_MAX, Callback, FileRef, Record, Seconds, Status, Task
 from offload.core.transitions import status_event
 from offload.ports import NewTask
 
@@ -22,6 +22,7 @@ class Order(Record, frozen=True, kw_only=True):
     run_at: Seconds | None = None
     deadline_seconds: Seconds | None = None
     tags: dict[str, str] = {}
+    callback: Callback | None = None
     run: bool = True
     idempotency_key: str | None = None
     fingerprint: str = ""
@@ -48,6 +49,7 @@ def new_task(order: Order, job: Job, now: Seconds) -> NewTask:
         files=order.files,
         input_bytes=len(order.input) + sum(file.size for file in order.files),
         tags=order.tags,
+        callback=order.callback,
     )
     return NewTask(
         task=task,

@@ -9,7 +9,8 @@ from offload.core.transitions import Change
 from offload.engine.hub import Hub
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
-from offload.ports import Blobs, Clock, FileStore, QueueStore, TaskStore, Workers
+from offload.ports import Blobs, Clock, Egress, FileStore, QueueStore, TaskStore, Workers
+from offload.ports.callbacks import DeliveryStore
 
 
 class Timing(Record, frozen=True, kw_only=True):
@@ -37,8 +38,10 @@ class Parts:
     store: TaskStore
     queues: QueueStore
     files: FileStore
+    deliveries: DeliveryStore
     blobs: Blobs
     workers: Workers
+    egress: Egress
     clock: Clock
     timing: Timing
     traffic: Traffic

@@ -18,6 +18,8 @@ class Stats:
     """By job."""
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By queue and code."""
+    callbacks: Counter[str] = field(default_factory=Counter)
+    """By outcome of a try: delivered, failed (and tried again), given_up, superseded, released."""
     run_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Sum over ended attempts, by job."""
     wait_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp
 
 from offload.core.errors import NotAvailable
 from offload.engine.engine import Engine
-from offload.http import creations, events, files, jobs, metrics, operations, pages, results, tasks
+from offload.http import callbacks, creations, events, files, jobs, metrics, operations, pages, results, tasks
 from offload.http.call import Call
 from offload.http.config import HttpConfig
 from offload.http.front import Endpoint, Front, Methods, nowhere
@@ -20,10 +20,6 @@ def make_app(engine: Engine, config: HttpConfig) -> ASGIApp:
 
 def at(path: str, **methods: Endpoint) -> Route:
     return Route(path, Methods(path, methods))
-
-
-async def callbacks(call: Call) -> Response:
-    raise NotAvailable("callbacks are not available yet; ask with GET /v1/tasks/{id} and `Prefer: wait=n`")
 
 
 async def schedules(call: Call) -> Response:
@@ -53,8 +49,11 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/queues/{queue}": {"GET": operations.get_queue},
     "/v1/queues/{queue}/pause": {"POST": operations.pause_queue},
     "/v1/queues/{queue}/resume": {"POST": operations.resume_queue},
-    "/v1/callbacks": {"GET": callbacks},
-    "/v1/callbacks/{id}/replay": {"POST": callbacks},
+    "/v1/callbacks": {"GET": callbacks.list_callbacks},
+    "/v1/callbacks/{id}/replay": {"POST": callbacks.replay_callback},
+    "/v1/callbacks/test": {"POST": callbacks.test_callback},
+    "/v1/callbacks/secret": {"GET": callbacks.get_secret},
+    "/v1/callbacks/secret/rotate": {"POST": callbacks.rotate_secret},
     "/v1/schedules": {"GET": schedules},
     "/v1/schedules/{name}": {"GET": schedules, "PUT": schedules, "DELETE": schedules},
     "/v1/leases": {"POST": leases},

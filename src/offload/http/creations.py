@@ -10,11 +10,19 @@ import msgspec
 from starlette.responses import Response
 
 from offload.core import strict_json
-from offload.core.errors import JobDoesNotExist, NotAvailable, OffloadError, WrongInput, WrongJobDefinitionValue
+from offload.core.errors import (
+    EgressRefused,
+    JobDoesNotExist,
+    NotAvailable,
+    OffloadError,
+    WrongInput,
+    WrongJobDefinitionValue,
+)
 from offload.engine.orders import Order
 from offload.engine.traffic import Place
 from offload.http import intake
 from offload.http.call import Call
+from offload.http.callback_options import checked_callback
 from offload.http.intake import Ticket
 from offload.http.options import from_body, idempotency_key, no_option_fields
 from offload.http.present import json_answer, task_json, task_path, tasks_json
@@ -113,7 +121,7 @@ async def create_batch(call: Call) -> Response:
 
 def _bad_one(error: OffloadError, index: int) -> Response:
     """Say what is wrong with one of a batch, and with which."""
-    status = 422 if isinstance(error, NotAvailable) else 400
+    status = 422 if isinstance(error, NotAvailable | EgressRefused) else 400
     return problem(error, status=status, index=index)
 
 
@@ -197,6 +205,8 @@ def _describe(
     if mistakes or job is None:
         said = "; ".join(f"{mistake['loc'][0]}: {mistake['message']}" for mistake in mistakes[:3])
         raise WrongJobDefinitionValue(f"the body does not describe a task: {said}", mistakes)
+    if options.callback is not None:
+        checked_callback(call, options.callback)
     options = msgspec.structs.replace(options, idempotency_key=key)
     raw = msgspec.json.decode(body, type=_Inputs).input
     return _Described(Ticket(id=task_id, job=job, options=options, run=run, keyed=keyed), bytes(raw))

@@ -181,6 +181,7 @@ def _order(call: Call, ticket: Ticket, body: bytes, files: tuple[FileRef, ...]) 
         run_at=options.run_at,
         deadline_seconds=options.deadline_seconds,
         tags=options.tags,
+        callback=options.callback,
         run=ticket.run,
         idempotency_key=options.idempotency_key,
         fingerprint=_fingerprint(ticket, body, files) if ticket.keyed else "",

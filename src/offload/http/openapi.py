@@ -7,6 +7,14 @@ from typing import Any
 from offload.core.catalog import Catalog
 from offload.core.job import Job
 from offload.http.config import HttpConfig
+from offload.http.openapi_callbacks import (
+    CALLBACK_COMPONENTS,
+    CALLBACK_HEADERS,
+    CALLBACKS_OF_BODY,
+    CALLBACKS_OF_HEADER,
+    WEBHOOKS,
+    callback_paths,
+)
 from offload.http.openapi_parts import OPTION_HEADERS, Operation, answer, headers, json_answer, operation
 from offload.http.openapi_paths import IDEMPOTENCY_KEY, JOB, PREFER, paths
 from offload.http.present import JSON_TYPE
@@ -33,11 +41,13 @@ OTHER_CODES = {410: ["TaskIsCanceled", "TaskIsDeleted"], 429: ["QueueFull"]}
 
 def build(catalog: Catalog, config: HttpConfig) -> dict[str, Any]:
     """Return the document for these jobs."""
-    components = copy.deepcopy(COMPONENTS)
+    components = copy.deepcopy({**COMPONENTS, **CALLBACK_COMPONENTS})
     components["Batch"]["properties"]["tasks"]["maxItems"] = config.batch_max
     components["Creation"]["properties"]["job"]["enum"] = list(catalog.jobs)
     statuses = sorted({status for status, _ in PROBLEMS.values()} | set(OTHER_CODES))
-    everything: dict[str, Any] = paths(config)
+    everything: dict[str, Any] = {**paths(config), **callback_paths()}
+    for path, method in (("/v1/tasks", "post"), ("/v1/tasks/{id}", "put")):
+        everything[path][method]["callbacks"] = CALLBACKS_OF_BODY
     any_input = {"required": False, "content": {JSON_TYPE: {"schema": {"type": "object"}}}}
     everything["/v1/jobs/{job}"]["post"] = _submit("Run a job", {"*/*": {}}, any_input, JOB)
     for job in catalog.jobs.values():
@@ -53,6 +63,7 @@ def build(catalog: Catalog, config: HttpConfig) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": everything,
+        "webhooks": WEBHOOKS,
         "components": {
             "schemas": components,
             "responses": {str(status): problem_response(status) for status in statuses},
@@ -81,8 +92,9 @@ def _submit(summary: str, result: dict[str, Any], body: dict[str, Any], *paramet
         202: json_answer("Task", "Accepted: it will be run.", "Retry-After", *said),
         204: answer("Accepted, with `Prefer: return=minimal`.", {}, "Retry-After", *said),
     }
-    options = (*parameters, PREFER, IDEMPOTENCY_KEY, *OPTION_HEADERS)
-    return operation(summary, "jobs", answers, parameters=options, body=body, problems=(409, 410))
+    options = (*parameters, PREFER, IDEMPOTENCY_KEY, *OPTION_HEADERS, *CALLBACK_HEADERS)
+    made = operation(summary, "jobs", answers, parameters=options, body=body, problems=(409, 410))
+    return {**made, "callbacks": CALLBACKS_OF_HEADER}
 
 
 def problem_response(status: int) -> dict[str, Any]:

@@ -8,8 +8,16 @@ from typing import Any
 import msgspec
 
 from offload.core.errors import NotAvailable, WrongValue
-from offload.core.task import Seconds
+from offload.core.task import Callback, Seconds
 from offload.http.call import Call
+from offload.http.callback_options import (
+    callback_body,
+    callback_of_body,
+    callback_of_header,
+    callback_url,
+    checked_callback,
+    events_of_header,
+)
 
 TAGS_MAX, TAG_KEY_MAX, TAG_VALUE_MAX = 32, 64, 256
 IDEMPOTENCY_KEY_MAX = 255
@@ -20,7 +28,6 @@ NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASC
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _LATER = {
-    "callback": "callbacks are not available yet; ask with GET /v1/tasks/{id} and `Prefer: wait=n`",
     "upload_to": "`upload_to` is not available yet; read GET /v1/tasks/{id}/result",
 }
 
@@ -33,6 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     run_at: Seconds | None = None
     deadline_seconds: Seconds | None = None
     tags: dict[str, str] = {}
+    callback: Callback | None = None
     idempotency_key: str | None = None
 
 
@@ -47,13 +55,15 @@ def from_header(call: Call) -> Options:
             _read_field(call, name.decode("latin-1"), found)
         elif name == b"idempotency-key":
             found["idempotency_key"] = idempotency_key(call)
-    return Options(**found) if found else PLAIN
+    if "callback_url" in found:
+        found["callback"] = checked_callback(call, callback_of_header(found))
+    elif found.keys() & {"callback_events", "callback_body"}:
+        raise WrongValue("Offload-Callback", "is missing: say where the callbacks shall go")
+    return Options(**{name: value for name, value in found.items() if name in _NAMES}) if found else PLAIN
 
 
 def _read_field(call: Call, name: str, found: dict[str, Any]) -> None:
     text = call.header(name.encode("latin-1")) or ""
-    if name in ("offload-callback", "offload-callback-events"):
-        raise NotAvailable(_LATER["callback"])
     if name == "offload-upload-to":
         raise NotAvailable(_LATER["upload_to"])
     reader = _FIELDS.get(name)
@@ -68,7 +78,7 @@ def no_option_fields(call: Call) -> None:
     for name in call.fields:
         if name.startswith(b"offload-") and name != b"offload-request-id":
             shown = name.decode("latin-1")
-            if shown.startswith(("offload-callback", "offload-upload-to")):
+            if shown.startswith(("offload-upload-to",)):
                 _read_field(call, shown, {})
             raise WrongValue(shown, "here options are fields of the body, such as `priority`")
 
@@ -180,6 +190,9 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "offload-run-at": ("run_at", _from_text(read_time)),
     "offload-deadline": ("deadline_seconds", _from_text(_seconds)),
     "offload-tags": ("tags", _tags_of_header),
+    "offload-callback": ("callback_url", callback_url),
+    "offload-callback-events": ("callback_events", events_of_header),
+    "offload-callback-body": ("callback_body", callback_body),
 }
 _BODY_FIELDS: Mapping[str, tuple[str, Callable[[str, object], Any]]] = {
     "priority": ("priority", _strictly(_integer)),
@@ -187,4 +200,6 @@ _BODY_FIELDS: Mapping[str, tuple[str, Callable[[str, object], Any]]] = {
     "run_at": ("run_at", read_time),
     "deadline": ("deadline_seconds", _strictly(_seconds)),
     "tags": ("tags", _tags),
+    "callback": ("callback", callback_of_body),
 }
+_NAMES = frozenset(Options.__struct_fields__)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
-from offload.core.task import Seconds, Status, Task, TaskError
+from offload.core.task import Callback, Seconds, Status, Task, TaskError
 from offload.engine.views import View
 
 JSON_TYPE = "application/json"
@@ -24,6 +24,12 @@ class _Error(msgspec.Struct):
 class _Progress(msgspec.Struct):
     fraction: float | None
     message: str
+
+
+class _Callback(msgspec.Struct):
+    url: str
+    events: tuple[str, ...]
+    body: str
 
 
 class _Task(msgspec.Struct):
@@ -53,6 +59,7 @@ class _Task(msgspec.Struct):
     result_size: int | None
     error: _Error | None
     tags: dict[str, str]
+    callback: _Callback | None
     links: msgspec.Raw
 
 
@@ -125,8 +132,12 @@ def _shown(view: View, inline_bytes_max: int) -> _Task:
         rfc3339(task.finished_at), rfc3339(task.deadline_at), rfc3339(task.expires_at),
         _input(task), result, kind, size,
         None if task.error is None else _Error(task.error.type, task.error.message, task.error.traceback),
-        task.tags, _links(task.id),
+        task.tags, None if task.callback is None else _callback(task.callback), _links(task.id),
     )  # fmt: skip
+
+
+def _callback(callback: Callback) -> _Callback:
+    return _Callback(callback.url, callback.events, callback.body)
 
 
 def _result(task: Task, inline_bytes_max: int) -> tuple[msgspec.Raw | None, str | None, int | None]:

@@ -21,6 +21,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "JobDoesNotExist": (404, "There is no such job"),
     "TaskDoesNotExist": (404, "There is no such task"),
     "FileDoesNotExist": (404, "There is no such file"),
+    "DeliveryDoesNotExist": (404, "There is no such callback"),
     "QueueDoesNotExist": (404, "There is no such queue"),
     "MethodNotAllowed": (405, "This address does not take that method"),
     "RequestTooSlow": (408, "The request arrives too slowly"),

@@ -17,7 +17,11 @@ _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 
 def task_id_of(call: Call) -> str:
     """Return the id in the path. Raise WrongTaskIdFormat."""
-    given = call.parameters["id"]
+    return check_task_id(call.parameters["id"])
+
+
+def check_task_id(given: str) -> str:
+    """Return an id as we write it. Raise WrongTaskIdFormat."""
     if not _UUID.fullmatch(given):
         raise WrongTaskIdFormat(given)
     return given.lower()

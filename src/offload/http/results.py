@@ -30,21 +30,25 @@ async def answer_result(call: Call, task: Task) -> Response:
         response = json_answer(task_json(view, call.config.result_inline_bytes_max), 202)
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))
     elif task.status is not Status.DONE:
-        response = _ended_without_result(task)
+        response = ended_without_result(task)
     elif task.payload_dropped:
         response = problem(ResultExpired(f"the result of task {task.id} is no longer kept"))
-    elif task.result_file is not None:
-        response = await serve_file(
-            call, task.result_file, ResultExpired(f"the result of task {task.id} is no longer kept")
-        )
     else:
-        response = serve_json(call, task.result or b"null", f'"{task.version}.{task.attempt}"')
+        response = await _kept(call, task)
+        # an answer with this is the result, whatever its status: a result may be an answer that says 202 or 503 itself
+        response.raw_headers.append((b"offload-task-status", task.status.encode()))
     if call.method == "POST":
         response.raw_headers.append((b"location", task_path(task).encode()))
     return response
 
 
-def _ended_without_result(task: Task) -> Response:
+async def _kept(call: Call, task: Task) -> Response:
+    if task.result_file is None:
+        return serve_json(call, task.result or b"null", f'"{task.version}.{task.attempt}"')
+    return await serve_file(call, task.result_file, ResultExpired(f"the result of task {task.id} is no longer kept"))
+
+
+def ended_without_result(task: Task) -> Response:
     if task.status is Status.FAILED:
         why = task.error.message if task.error is not None else str(task.reason)
         error: OffloadError = TaskFailed(

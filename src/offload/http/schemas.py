@@ -1,8 +1,8 @@
 """The JSON Schemas of what the server answers, for openapi.json."""
 
-from typing import Any
+from typing import Any, get_args
 
-from offload.core.task import Reason, Status
+from offload.core.task import Moment, Reason, Status
 from offload.http.problems import PROBLEMS
 
 Schema = dict[str, Any]
@@ -51,6 +51,8 @@ REASON = nullable(text("Why it FAILED or was CANCELED.", enum=[str(reason) for r
 POSITION = integer("How many tasks of the queue run before it; left out when unknown.", minimum=0)
 ETA = number("Seconds until its end; left out when unknown.")
 
+CALLBACK = closed({"url": text("Where to tell of it."), "events": array(text()), "body": text()})
+
 TASK = closed(
     {
         "id": ID, "job": text(), "queue": text(), "status": STATUS, "reason": REASON,
@@ -61,7 +63,7 @@ TASK = closed(
         "input": {"type": "object", "description": "A file is an object with name, type, size and url."},
         "result": {"description": "A JSON result of up to 64 KiB; everything else is read at links.result."},
         "result_type": nullable(text("The result's media type.")), "result_size": nullable(integer("Bytes.")),
-        "error": nullable(ERROR), "tags": TAGS,
+        "error": nullable(ERROR), "tags": TAGS, "callback": nullable(CALLBACK),
         "links": closed({name: text() for name in ("self", "status", "result", "events", "logs", "cancel")}),
     },
     optional=("position", "eta_seconds"),
@@ -116,6 +118,8 @@ PROBLEM: Schema = {
 
 _SECONDS_MAX = 366 * 86_400
 
+_URL: Schema = {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": 4096}
+
 CREATION: Schema = {
     "type": "object",
     "description": "A task to be.",
@@ -133,6 +137,17 @@ CREATION: Schema = {
                 "additionalProperties": {"type": "string", "maxLength": 256},
             }
         ),
+        "callback": {
+            "description": "Where to tell of the task: a URL, or an object that says what as well.",
+            "anyOf": [_URL, {
+                "type": "object", "required": ["url"], "additionalProperties": False,
+                "properties": {
+                    "url": _URL,
+                    "events": nullable(array(text(enum=[*get_args(Moment)]), minItems=1)),
+                    "body": nullable(text(enum=["event", "result"])),
+                },
+            }, {"type": "null"}],
+        },
     },
     "required": ["job"],
     "additionalProperties": False,

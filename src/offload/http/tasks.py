@@ -79,7 +79,7 @@ async def list_tasks(call: Call) -> Response:
     wanted = _filter(call)
     found = await call.engine.find(call.sees, wanted)
     page = found[: wanted.limit - 1]
-    following = _cursor(page[-1].key) if len(found) == wanted.limit else None
+    following = cursor_of(page[-1].key) if len(found) == wanted.limit else None
     views = [call.engine.views.at_once(task) for task in page]
     return json_answer(tasks_json(views, call.config.result_inline_bytes_max, next=following))
 
@@ -112,9 +112,9 @@ def _filter(call: Call) -> Filter:
         elif name in ("created_after", "created_before"):
             found[name] = read_time(name, value.replace(" ", "+"))  # an unescaped + of a zone
         elif name == "limit":
-            found["limit"] = _limit(value) + 1
+            found["limit"] = read_limit(value) + 1
         elif name == "cursor":
-            found["before_key"] = _key_of(value)
+            found["before_key"] = key_of(value)
         else:
             raise WrongValue(name[:NAME_MAX], "is not a parameter of this request")
     return Filter(tags=tags, statuses=tuple(statuses), **found)
@@ -127,17 +127,17 @@ def _status(value: str) -> Status:
         raise WrongValue("status", f"{value[:40]!r} is none of {', '.join(Status)}") from None
 
 
-def _limit(value: str) -> int:
+def read_limit(value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 6 and 1 <= int(value) <= LIMIT_MAX):
         raise WrongValue("limit", f"must be a whole number from 1 to {LIMIT_MAX}")
     return int(value)
 
 
-def _cursor(key: int) -> str:
+def cursor_of(key: int) -> str:
     return base64.urlsafe_b64encode(key.to_bytes(8, "big")).decode().rstrip("=")
 
 
-def _key_of(cursor: str) -> int:
+def key_of(cursor: str) -> int:
     try:
         data = base64.b64decode(cursor + "=", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

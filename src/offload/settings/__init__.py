@@ -86,6 +86,7 @@ class Settings:
     durability: str = declare(
         "full", "full: a 202 survives a power cut; relaxed: it may not", TEXT, choices=("full", "relaxed"))
 
+    callbacks_at_once_max: int = declare(1024, "how many callbacks are sent at the same time", COUNT, least=1)
     egress_allow: tuple[str, ...] = declare(
         (), "private networks and hosts that URLs of clients may lead to, such as 10.2.0.0/16,partner.internal", NAMES)
     egress_https_only: bool = declare(False, "whether URLs of clients must begin with https://", FLAG)

@@ -10,6 +10,7 @@ from offload.core.admission import Capacity
 from offload.core.catalog import Catalog
 from offload.core.outcome import Outcome, Stopped, Succeeded, Unrun
 from offload.core.task import ALL, Scope, Task, TaskEvent
+from offload.egress import Door
 from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
@@ -129,8 +130,10 @@ async def kit(
         store=store,
         queues=memory,
         files=memory,
+        deliveries=memory.deliveries,
         blobs=blobs,
         workers=workers,
+        egress=Door(allow=["127.0.0.0/8"]),
         clock=clock,
         timing=timing or Timing(sweep_seconds=0.02, heartbeat_seconds=0.02, stop_seconds=2.0),
         traffic=traffic,
