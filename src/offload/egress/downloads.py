@@ -10,8 +10,11 @@ from offload.core.errors import BodyTooLarge, EgressFailed, ExchangeFailed, Sour
 from offload.egress.headers import file_name, media_type, range_start, retry_after_seconds, validator
 from offload.egress.targets import Target, follow
 from offload.egress.trip import Request, Trip, Ways
+from offload.egress.unpacking import Packed
 from offload.ports import BlobWriter, Fetched
 
+PACKING_BYTES_MAX = 64 * 1024
+"""By how much a packed file may be larger than what is in it."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 WORTH_ANOTHER_TRY = frozenset({408, 421, 423, 425, 429})
 """Below 500, and yet only a matter of time."""
@@ -34,6 +37,8 @@ class Download:
 
     def __init__(self, order: Order, sink: BlobWriter, ways: Ways) -> None:
         self._order, self._sink, self._ways = order, sink, ways
+        self._arrived = 0
+        """What the wire carried; the same as written, unless it is packed."""
         self._written = 0
         self._size: int | None = None
         self._validator: str | None = None
@@ -57,7 +62,7 @@ class Download:
         target, headers = self._order.target, dict(self._order.headers)
         for _ in range(self._ways.limits.redirects_max + 1):
             request = Request(
-                method="GET", target=target, headers={**headers, **self._range()}, decodes=True,
+                method="GET", target=target, headers={**headers, **self._range()},
                 header_seconds=self._ways.limits.header_seconds,
             )  # fmt: skip
             trip = Trip(request, self._ways, deadline=self._order.deadline)
@@ -83,36 +88,48 @@ class Download:
         return {"Range": f"bytes={self._written}-", "If-Range": self._validator}
 
     async def _take(self, response: aiohttp.ClientResponse, trip: Trip, target: Target) -> Fetched:
-        self._check(response, target)
+        packed = self._check(response, target)
         async for piece in self._pieces(response, trip):
-            self._written += len(piece)
-            if self._written > self._order.bytes_max:
+            self._arrived += len(piece)
+            for part in packed.unpack(piece) if packed else (piece,):
+                await self._write(part)
+            if self._arrived > self._order.bytes_max + PACKING_BYTES_MAX:
                 raise BodyTooLarge("the file at the URL", self._order.bytes_max)
-            await self._sink.write(piece)
-        if self._size is not None and self._written != self._size:
-            raise ExchangeFailed(f"{target.origin} sent {self._written:,} bytes of {self._size:,}")
+        if packed:
+            packed.check_end()
+        if self._size is not None and self._arrived != self._size:
+            raise ExchangeFailed(f"{target.origin} sent {self._arrived:,} bytes of {self._size:,}")
         name = file_name(response.headers, target.path_query)
         return Fetched(name=name, type=media_type(response.headers, name), size=self._written)
 
-    def _check(self, response: aiohttp.ClientResponse, target: Target) -> None:
-        """Judge status and header; raise what makes it useless to read on."""
+    async def _write(self, part: bytes) -> None:
+        self._written += len(part)
+        if self._written > self._order.bytes_max:
+            raise BodyTooLarge("the file at the URL", self._order.bytes_max)
+        await self._sink.write(part)
+
+    def _check(self, response: aiohttp.ClientResponse, target: Target) -> Packed | None:
+        """Judge status and header, and say how the body is packed; raise what makes it useless to read on."""
         status, headers = response.status, response.headers
         if self._written:
             self._check_part(response, target)
-            return
+            return None
         if status != 200:
             raise SourceUnavailable(
                 f"{target.origin} answered {status}",
                 temporary=status >= 500 or status in WORTH_ANOTHER_TRY,
                 retry_seconds=retry_after_seconds(headers),
             )
-        encoded = headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
+        encoding = headers.get("Content-Encoding", "").strip().lower().replace("identity", "")
+        if encoding and not Packed.knows(encoding):
+            raise SourceUnavailable(f"{target.origin} packs the file as {encoding[:40]!r}", temporary=False)
         length = headers.get("Content-Length", "")
-        self._size = int(length) if length.isdigit() and not encoded else None
-        if self._size is not None and self._size > self._order.bytes_max:
+        self._size = int(length) if length.isdigit() else None
+        if self._size is not None and self._size > self._order.bytes_max + (PACKING_BYTES_MAX if encoding else 0):
             raise BodyTooLarge("the file at the URL", self._order.bytes_max)
-        resumes = not encoded and headers.get("Accept-Ranges", "").strip().lower() != "none"
+        resumes = not encoding and headers.get("Accept-Ranges", "").strip().lower() != "none"
         self._validator = validator(headers) if resumes else None
+        return Packed(encoding) if encoding else None
 
     def _check_part(self, response: aiohttp.ClientResponse, target: Target) -> None:
         if response.status >= 500 or response.status in WORTH_ANOTHER_TRY:

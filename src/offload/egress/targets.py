@@ -19,6 +19,7 @@ CLOSED_PORTS = frozenset({
     1433, 1521, 2375, 2376, 2379, 2380, 3306, 3389, 4369, 5432, 5900, 5984, 6379, 9200, 9300, 11211, 25672, 27017,
 })  # fmt: skip
 _URL = re.compile(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", re.IGNORECASE | re.DOTALL)
+_SCHEME = re.compile(r"[^/?#]*:")
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:]*))?", re.DOTALL)
 _WRONG_CHARACTER = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -79,6 +80,8 @@ def follow(target: Target, location: str, *, https_only: bool = False) -> Target
     """Return the place that a redirect of `target` names, judged as if a client had written it."""
     if not location or _WRONG_CHARACTER.search(location):
         raise EgressRefused("the redirect does not name a URL")
+    if _SCHEME.match(location):  # to some readers http:/a and http:a are relative, to others not
+        return parse_target(location, https_only=https_only)
     try:
         joined = urljoin(target.text, location)
     except ValueError:

@@ -26,6 +26,9 @@ log = logging.getLogger("offload.egress")
 _chance = random.SystemRandom()
 INTERIM_ANSWERS_MAX = 3
 """Answers with a status below 200 before the real one."""
+_CLOSE_AT_ONCE = struct.pack("ii", 1, 0)
+"""A closed socket keeps none of its bytes: the kernel would hold them for minutes for who does not take them."""
+_CLOSE_IN_PEACE = struct.pack("ii", 0, 0)
 AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 
 
@@ -45,8 +48,6 @@ class Request:
     target: Target
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] | None = None
-    decodes: bool = False
-    """Undo a Content-Encoding; else the body is what the wire carried."""
     header_seconds: float | None = None
     """How long the answer may take to begin; None: until the deadline."""
     stall_seconds: float | None = None
@@ -62,7 +63,6 @@ class Trip:
         self._sockets: list[socket.socket] = []
         self._refusals: list[str] = []
         self._connected = False
-        self._ended_well = False
 
     @contextlib.asynccontextmanager
     async def answer(self) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -75,9 +75,9 @@ class Trip:
                     self.give(None)
                     try:
                         yield response
+                        self._part_in_peace()
                     finally:
                         response.close()
-            self._ended_well = True
         except OffloadError:
             raise
         except (aiohttp.ClientError, OSError, ssl.SSLError, TimeoutError) as error:
@@ -108,7 +108,7 @@ class Trip:
             response_class=_Response,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds),
             trust_env=False,
-            auto_decompress=self._request.decodes,
+            auto_decompress=False,
             max_headers=limits.header_count_max,
             trace_configs=[trace],
         )  # fmt: skip
@@ -129,6 +129,8 @@ class Trip:
             )
         except _TooMuch as error:
             raise self._failed("sent more header than is taken", str(error)) from None
+        except aiohttp.ClientConnectionError:
+            raise  # some are a ValueError as well
         except ValueError as error:
             raise EgressRefused(f"the request cannot be sent to {target.origin}: {error}") from None
         except RuntimeError as error:  # uvloop raises it where a transport has just been closed
@@ -139,15 +141,21 @@ class Trip:
         return response
 
     def _body(self) -> io.BytesIO | AsyncIterator[bytes] | None:
-        body, stall_seconds = self._request.body, self._request.stall_seconds
+        body = self._request.body
         if isinstance(body, bytes):
             return io.BytesIO(body)  # goes out in pieces, where bytes would go in one
-        return body if body is None or stall_seconds is None else self._watched(body, stall_seconds)
+        return body if body is None else self._watched(body, int(self._request.headers["Content-Length"]))
 
-    async def _watched(self, body: AsyncIterator[bytes], stall_seconds: float) -> AsyncIterator[bytes]:
+    async def _watched(self, body: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+        """Pass a body on: as long as was promised, and not to who takes nothing of it."""
         async for chunk in body:
-            self.give(stall_seconds + len(chunk) / self._ways.limits.rate_bytes_min)
+            if (size := size - len(chunk)) < 0:
+                break
+            if self._request.stall_seconds is not None:
+                self.give(self._request.stall_seconds + len(chunk) / self._ways.limits.rate_bytes_min)
             yield chunk
+        if size != 0:
+            raise OSError("the body is not as long as its Content-Length says")
         self.give(None)
 
     async def addresses(self, host: str) -> list[str]:
@@ -162,10 +170,13 @@ class Trip:
     def open_socket(self, info: AddressInfo) -> socket.socket:
         """Make the socket for one attempt to connect, unless it would lead where nobody may go."""
         family, kind, protocol, _, address = info
+        if self._connected:  # aiohttp would ask once more, unseen, when a server hangs up on it
+            raise OSError("the connection broke, and a trip has only one")
         self._judge(str(address[0]))
         if address[1] != self._request.target.port:
             raise OSError(f"port {address[1]} is not the one that was asked for")
         made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_AT_ONCE)
         self._sockets.append(made)
         return made
 
@@ -177,12 +188,15 @@ class Trip:
     async def _note_connected(self, *_: object) -> None:
         self._connected = True
 
+    def _part_in_peace(self) -> None:
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_IN_PEACE)
+
     def _hang_up(self) -> None:
         """End what is left at once: else it would go on trying to send its last bytes to who does not read them."""
         for each in self._sockets:
             with contextlib.suppress(OSError):  # closed already, which is how it should be
-                if not self._ended_well:
-                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 each.shutdown(socket.SHUT_RDWR)
 
     def _told(self, error: Exception) -> OffloadError:
