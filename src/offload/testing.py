@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -81,8 +82,7 @@ class Receiver:
         class Request(_Request):
             take = staticmethod(receiver._take)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Request)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Request)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -129,6 +129,16 @@ def verify(headers: Mapping[str, str], body: bytes, secret: str, *, now: float |
     right = expected["webhook-signature"].encode()
     if not any(hmac.compare_digest(right, one.encode()) for one in given["webhook-signature"].split(" ")):
         raise WrongSignature("no signature fits this secret and body")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A sender that hangs up is no error of the receiver."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Request(BaseHTTPRequestHandler):
