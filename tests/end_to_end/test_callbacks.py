@@ -1,7 +1,5 @@
 """Callbacks as a client's server sees them: real requests, with signatures that hold."""
 
-import asyncio
-import hashlib
 from pathlib import Path
 from typing import Any
 

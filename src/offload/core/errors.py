@@ -302,7 +302,7 @@ class EgressRefused(EgressFailed):
 
 
 class Unreachable(EgressFailed):
-    """No connection: a closed address, an unknown name and a refusing host look the same; the server's log says which."""
+    """No connection: a closed address, an unknown name and a refusing host look the same; the log says which."""
 
     code = "Unreachable"
 
