@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -82,8 +83,11 @@ class Ledger:
     async def _write_all(self) -> None:
         try:
             while self._notes or self._ends:
+                # what comes while notes are written may be said by an attempt whose end comes right after it: that
+                # end waits for the next round, so that all its attempt said is there before it
+                ends = len(self._ends)
                 await self._write_notes()
-                await self._write_ends()
+                await self._write_ends(ends)
         except Exception:
             log.exception("the ledger failed; going on with the next reports")
         finally:
@@ -92,9 +96,11 @@ class Ledger:
                 self._write_soon()
 
     async def _write_notes(self) -> None:
+        for _ in range(math.ceil(len(self._notes) / BATCH_MAX)):
+            await self._write_some_notes()
+
+    async def _write_some_notes(self) -> None:
         notes = [self._notes.popleft() for _ in range(min(len(self._notes), BATCH_MAX))]
-        if not notes:
-            return
         try:
             await self._parts.store.note(notes)
         except (DiskFull, StoreUnavailable) as error:
@@ -104,8 +110,8 @@ class Ledger:
         for task_id in {note.task.id for note in notes}:
             self._parts.hub.publish(task_id)
 
-    async def _write_ends(self) -> None:
-        endings = [self._ends.popleft() for _ in range(min(len(self._ends), BATCH_MAX))]
+    async def _write_ends(self, most: int) -> None:
+        endings = [self._ends.popleft() for _ in range(min(most, BATCH_MAX))]
         if not endings:
             return
         changes = [finished_change(self._parts, ending) for ending in endings]
