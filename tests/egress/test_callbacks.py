@@ -3,9 +3,11 @@
 import asyncio
 import gzip
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from offload.core.errors import EgressFailed, ExchangeFailed, Unreachable
 from offload.egress import Door
@@ -191,26 +193,44 @@ async def test_closed_unknown_and_refusing_places_give_the_same_answer(caplog: p
 
 @pytest.mark.deadline(120)
 async def test_names_that_are_never_answered_hold_up_nobody_else() -> None:
-    end = threading.Event()
+    end, asked = threading.Event(), set()
 
     def lookup(host: str) -> list[str]:
+        asked.add(host)
         if host.startswith("dead"):
             end.wait(60)
             raise OSError("no answer")
         return ["127.0.0.1"]
 
     async with Zoo({"/hook": says(OK)}).open() as zoo:
-        one = door(lookup=lookup)
+        one = door(lookup=lookup, limits=replace(QUICK, callback_seconds=60.0))
         dead = [
             asyncio.create_task(one.send(f"http://dead-{n}.test:{zoo.port}/", headers={}, body=b"")) for n in range(200)
         ]
         try:
+            while len(asked) < len(dead):
+                await asyncio.sleep(0.01)
             answer = await one.send(zoo.url("/hook", host="good.test"), headers={}, body=b"")
             assert answer.status == 200 and not any(task.done() for task in dead)
         finally:
             end.set()
         failed = await asyncio.gather(*dead, return_exceptions=True)
         assert {type(each) for each in failed} == {Unreachable}
+
+
+def test_it_is_the_same_on_the_loop_that_servers_run_on() -> None:
+    async def story() -> None:
+        async with Zoo({"/hook": says(OK), "/reset": reset, "/closes": says(), "/stays": stay}).open() as zoo:
+            assert (await send(zoo.url("/hook"), b"x" * 3_000_000)).body == b"ok"
+            for path in ("/reset", "/closes", "/stays"):
+                with pytest.raises(ExchangeFailed):
+                    await send(zoo.url(path), b"x" * 3_000_000)
+            for url in ("http://10.0.0.1/", "http://[::1]/", "http://127.0.0.1:1024/"):
+                with pytest.raises(Unreachable):
+                    await send(url)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
 
 
 async def test_who_gives_up_leaves_nothing_open() -> None:

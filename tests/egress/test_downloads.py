@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from offload.core.errors import BodyTooLarge, EgressFailed, ExchangeFailed, SourceUnavailable, Unreachable
+from offload.core.errors import (
+    BodyTooLarge,
+    EgressFailed,
+    ExchangeFailed,
+    SourceUnavailable,
+    StoreUnavailable,
+    Unreachable,
+)
 from offload.egress import Door
 from offload.egress.limits import Limits
 from offload.ports import Fetched
@@ -190,9 +197,25 @@ async def test_packing_that_was_not_asked_for_and_is_not_known_is_the_end(tmp_pa
 async def test_a_source_that_breaks_off_may_be_tried_again(tmp_path: Path, behaviour: Behaviour) -> None:
     async with Zoo({"/x": behaviour}).open() as zoo:
         with pytest.raises(ExchangeFailed) as raised:
-            await fetch(zoo.url("/x"), tmp_path)
+            await fetch(zoo.url("/x"), tmp_path, seconds_max=3600.0)
         assert raised.value.temporary and not (tmp_path / "it").exists()
         assert len(zoo.visits) == 1, "without a validator there is nothing to go on with"
+
+
+async def test_a_fault_of_our_own_disk_is_not_blamed_on_the_source(tmp_path: Path) -> None:
+    class Broken:
+        async def write(self, chunk: bytes) -> None:
+            raise OSError("no such device")
+
+        async def commit(self) -> tuple[int, str]:
+            raise AssertionError
+
+        async def abort(self) -> None: ...
+
+    async with Zoo({"/x": gives(DATA, TAG)}).open() as zoo:
+        with pytest.raises(StoreUnavailable, match="no such device"):
+            await Door(allow=["127.0.0.1"]).fetch(zoo.url("/x"), Broken(), bytes_max=10**6, seconds_max=20.0)
+        assert len(zoo.visits) == 1
 
 
 async def test_the_whole_time_is_bounded_however_well_it_flows(tmp_path: Path) -> None:

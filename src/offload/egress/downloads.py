@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from offload.core.errors import BodyTooLarge, EgressFailed, ExchangeFailed, SourceUnavailable, Unreachable
+from offload.core.errors import (
+    BodyTooLarge,
+    EgressFailed,
+    ExchangeFailed,
+    SourceUnavailable,
+    StoreUnavailable,
+    Unreachable,
+)
 from offload.egress.headers import file_name, media_type, range_start, retry_after_seconds, validator
 from offload.egress.targets import Target, follow
 from offload.egress.trip import Request, Trip, Ways
@@ -106,7 +113,10 @@ class Download:
         self._written += len(part)
         if self._written > self._order.bytes_max:
             raise BodyTooLarge("the file at the URL", self._order.bytes_max)
-        await self._sink.write(part)
+        try:
+            await self._sink.write(part)
+        except OSError as error:  # or it would be taken for a fault of the source
+            raise StoreUnavailable(f"the file cannot be kept: {error}") from error
 
     def _check(self, response: aiohttp.ClientResponse, target: Target) -> Packed | None:
         """Judge status and header, and say how the body is packed; raise what makes it useless to read on."""
