@@ -144,7 +144,7 @@ def metrics() -> str:
     from offload.http.stats import HttpStats
 
     rows = []
-    for family in _Snapshot(HttpStats(), Stats(), [], []).collect():
+    for family in _Snapshot(HttpStats(), Stats(), [], [], 0).collect():
         name = family.name + ("_total" if isinstance(family, CounterMetricFamily) else "")
         labels = ", ".join(f"`{label}`" for label in family._labelnames)  # type: ignore[attr-defined]
         rows.append([f"`{name}`", family.type, labels, family.documentation])
@@ -172,6 +172,8 @@ def command_line() -> str:
         ["tasks"],
         *(["tasks", each] for each in _ACTIONS),
         ["queues"],
+        ["callbacks"],
+        *(["callbacks", action] for action in ("list", "replay", "test", "secret")),
         ["check"],
         ["settings"],
     ):

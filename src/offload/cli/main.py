@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from offload.cli import call, check, queues, serve, settings_shown, tasks, version
+from offload.cli import call, callbacks, check, queues, serve, settings_shown, tasks, version
 from offload.cli.shown import tell
 from offload.core.errors import OffloadError
 from offload.settings import did_you_mean
@@ -17,7 +17,7 @@ from offload.settings import did_you_mean
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 WRONG_USE_CODES = frozenset({
     "WrongSetting", "CannotLoadJobs", "WrongJob", "WrongInput", "WrongValue", "WrongTaskIdFormat",
-    "WrongJobDefinitionValue", "JobDoesNotExist", "QueueDoesNotExist", "NotAvailable",
+    "WrongJobDefinitionValue", "JobDoesNotExist", "QueueDoesNotExist", "NotAvailable", "AddressRefused",
 })  # fmt: skip
 
 _DESCRIPTION = "Turns slow functions into dependable HTTP services."
@@ -59,8 +59,8 @@ class WrongUse(Exception):
 
 
 COMMANDS = {
-    "serve": serve, "call": call, "tasks": tasks, "queues": queues, "check": check, "settings": settings_shown,
-    "version": version,
+    "serve": serve, "call": call, "tasks": tasks, "queues": queues, "callbacks": callbacks, "check": check,
+    "settings": settings_shown, "version": version,
 }  # fmt: skip
 
 
