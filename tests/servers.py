@@ -13,16 +13,22 @@ START_SECONDS = 60.0
 
 
 class Server:
-    """One `offload serve` process on a free port; leaving stops it by SIGTERM."""
+    """One `offload serve` process on a free port, or another `command`; leaving stops it by SIGTERM."""
 
     def __init__(
-        self, jobs: Path, data: Path, *flags: str, env: dict[str, str] | None = None, log: Path | None = None
+        self,
+        jobs: Path | str,
+        data: Path,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        log: Path | None = None,
+        command: str = "serve",
     ) -> None:
         self._command = [
             sys.executable,
             "-m",
             "offload",
-            "serve",
+            command,
             str(jobs),
             "--port",
             "0",

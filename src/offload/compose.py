@@ -28,7 +28,7 @@ from offload.engine.traffic import Traffic
 from offload.http.app import make_app
 from offload.http.config import HttpConfig
 from offload.http.telling import render
-from offload.loading import load_catalog
+from offload.loading import MADE, load_catalog
 from offload.settings import Settings
 from offload.stores.sqlite.store import SqliteStore
 from offload.workers.pool import Pool, PoolSettings
@@ -134,4 +134,5 @@ def _http_config(settings: Settings) -> HttpConfig:
         wait_seconds_max=settings.wait_max_seconds,
         queue_full_status=settings.queue_full_status,
         hosts=settings.hosts,
+        prefix=settings.prefix if settings.jobs.startswith(MADE) else "",
     )

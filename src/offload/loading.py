@@ -12,12 +12,18 @@ from types import ModuleType
 from offload.core.catalog import Catalog
 from offload.core.errors import CannotLoadJobs, OffloadError
 
+MADE = "made:"
+"""Begins a target that is no file: `made:module:argument`, jobs made by `make_catalog(argument)` of the module."""
 _LOADED = "__loaded_by_offload__"
 """Marks modules that came from a file: another file of that name may take the place, a library may not lose it."""
 
 
 def load_catalog(target: str) -> Catalog:
     """Return the jobs of a file or module; raise CannotLoadJobs, or WrongJob when a job in it cannot work."""
+    if target.startswith(MADE):
+        maker, _, argument = target.removeprefix(MADE).partition(":")
+        made: Catalog = importlib.import_module(maker).make_catalog(argument)
+        return made
     catalog = Catalog.of(load_module(target))
     if not catalog.jobs:
         raise CannotLoadJobs(f"{target} holds no job: mark a function with @offload.job")

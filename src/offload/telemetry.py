@@ -12,6 +12,8 @@ from offload.settings import Settings
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _QUIET = ("watchfiles", "asyncio", "httpx2", "httpcore2")
 """Libraries that tell of their own doing below a warning."""
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+"""Without the values of variables, in either format: they hold what clients sent, their keys and cookies too."""
 
 
 def configure_logging(settings: Settings, stream: IO[str]) -> None:
@@ -25,9 +27,12 @@ def configure_logging(settings: Settings, stream: IO[str]) -> None:
     ]
     as_json = settings.log_format == "json"
     last: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=True)]
+        [_TRACEBACKS, structlog.processors.JSONRenderer(ensure_ascii=True)]
         if as_json
-        else [_harmless, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        else [
+            _harmless,
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        ]  # fmt: skip
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,

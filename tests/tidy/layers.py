@@ -33,6 +33,12 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
         "offload.stores", "offload.blobs", "offload.egress", "offload.workers", "offload.http", "offload.telemetry",
     ),
+    # how a wrapped application is called: in the server, and in its worker processes
+    "offload.wrap.apps": ("offload.core", "offload.loading"),
+    "offload.wrap": (
+        "offload.core", "offload.ports", "offload.loading", "offload.settings", "offload.engine", "offload.http",
+        "offload.compose",
+    ),
     "offload.telemetry": ("offload.core", "offload.ports", "offload.settings"),
     "offload.cli": (EVERYTHING,),
     "offload.__main__": ("offload.cli",),
@@ -57,6 +63,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.workers.protocol": ("msgspec",),
     "offload.client": ("httpx2", "msgspec", "rich"),
     "offload.testing": (),
+    "offload.wrap.apps": ("aiohttp", "msgspec", "yarl"),
 }
 
 

@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from offload.cli import reload
 from offload.cli.settings_flags import add_settings_flags, read_settings
@@ -35,6 +36,23 @@ HTTP_GRACE_SECONDS = 5.0
 
 log = logging.getLogger("offload.serve")
 
+if TYPE_CHECKING:  # a mistake in the settings is told before these are loaded
+    from starlette.types import ASGIApp
+
+    from offload.compose import Node
+    from offload.http.config import HttpConfig
+
+
+class Front(NamedTuple):
+    """What is served over a node, and what is said when it is; `{url}` stands for its address."""
+
+    app: "ASGIApp"
+    config: "HttpConfig"
+    hints: tuple[str, ...]
+
+
+Dress = Callable[["Node"], AbstractAsyncContextManager[Front]]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("jobs", metavar="FILE_OR_MODULE", nargs="?", help="jobs.py or package.module")
@@ -53,17 +71,27 @@ def run(options: argparse.Namespace) -> int:
     from offload.telemetry import configure_logging
 
     configure_logging(settings, sys.stderr)
-    with _output() as output:
+    with address_output() as output:
         inherited = options.inherit is not None
         listener = socket.socket(fileno=options.inherit) if inherited else listen(settings.host, settings.port)
         with contextlib.closing(listener):
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 if options.reload:
                     return runner.run(reload.supervise(sys.argv[1:], settings, listener, output))
-                return runner.run(_serve(settings, listener, output, orphans_stop=inherited))
+                return runner.run(serve_node(settings, listener, output, _as_it_is, orphans_stop=inherited))
 
 
-async def _serve(settings: Settings, listener: socket.socket, output: TextIO, *, orphans_stop: bool) -> int:
+@contextlib.asynccontextmanager
+async def _as_it_is(node: "Node") -> AsyncIterator[Front]:
+    names = list(node.catalog.jobs)
+    yield Front(node.app, node.http, (f"jobs: {', '.join(names)}", "reference: {url}/docs",
+                f"try: offload call {names[0]} --url {{url}}    stop: Ctrl-C"))  # fmt: skip
+
+
+async def serve_node(
+    settings: Settings, listener: socket.socket, output: TextIO, dress: Dress, *, orphans_stop: bool = False
+) -> int:
+    """Serve a node, behind the front that `dress` makes for it, until a signal comes."""
     from offload import compose
     from offload.http.server import serve
 
@@ -75,17 +103,18 @@ async def _serve(settings: Settings, listener: socket.socket, output: TextIO, *,
     def ready(port: int) -> None:
         url = address(settings.host, port)
         print(f"offload serving at {url}", file=output, flush=True)
-        _say_hints(list(node.catalog.jobs), url)
+        for hint in front.hints:
+            log.info(hint.replace("{url}", url))
 
-    async with compose.node(settings, os.environ) as node:
+    async with compose.node(settings, os.environ) as node, dress(node) as front:
         serving = asyncio.create_task(
             serve(
-                node.app,
+                front.app,
                 settings.host,
                 settings.port,
                 ready,
                 closing,
-                config=node.http,
+                config=front.config,
                 grace_seconds=HTTP_GRACE_SECONDS,
                 listener=listener,
             )
@@ -103,12 +132,6 @@ async def _serve(settings: Settings, listener: socket.socket, output: TextIO, *,
 
 def address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _say_hints(names: list[str], url: str) -> None:
-    log.info("jobs: %s", ", ".join(names))
-    log.info("reference: %s/docs", url)
-    log.info("try: offload call %s --url %s    stop: Ctrl-C", names[0], url)
 
 
 def _listen_for_signals(stop: asyncio.Event) -> None:
@@ -146,7 +169,7 @@ def _stop_without_parent(stop: asyncio.Event) -> None:
 
 
 @contextlib.contextmanager
-def _output() -> Iterator[TextIO]:
+def address_output() -> Iterator[TextIO]:
     """Keep standard output for the address: what a file prints when it is imported goes to standard error."""
     output = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from offload.settings import SPECS, Settings, load_settings
+from offload.settings.spec import NAMES
 
 
 def add_settings_flags(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +21,15 @@ def add_settings_flags(parser: argparse.ArgumentParser) -> None:
             continue
         words = f"{spec.help} (default: {spec.default or 'none'})".replace("%", "%%")
         group.add_argument(
-            spec.flag, dest=f"set_{spec.name}", metavar=spec.kind.unit.upper(), default=argparse.SUPPRESS, help=words
-        )
+            spec.flag, dest=f"set_{spec.name}", metavar=spec.kind.unit.upper(), default=argparse.SUPPRESS, help=words,
+            action="append" if spec.kind is NAMES else "store",
+        )  # fmt: skip
 
 
 def read_settings(options: argparse.Namespace) -> Settings:
     """Return the settings of this process: its flags, environment and directory. Raise WrongSetting."""
-    flags = {name.removeprefix("set_"): text for name, text in vars(options).items() if name.startswith("set_")}
+    given = {name.removeprefix("set_"): text for name, text in vars(options).items() if name.startswith("set_")}
+    flags = {name: ",".join(text) if isinstance(text, list) else text for name, text in given.items()}
     if getattr(options, "jobs", None):
         flags["jobs"] = options.jobs
     return load_settings(

@@ -1,7 +1,6 @@
 """The Python client: blocking and async over one core."""
 
 from offload.client.asynchronous import AsyncClient, AsyncResultFile, AsyncSubmitted
-from offload.client.callbacks import CallbackSecret, CallbackTry, SentCallback
 from offload.client.errors import RemoteError, ServerUnreachable, WaitTimeout
 from offload.client.options import Options
 from offload.client.orders import NewTask
@@ -12,8 +11,6 @@ __all__ = [
     "AsyncClient",
     "AsyncResultFile",
     "AsyncSubmitted",
-    "CallbackSecret",
-    "CallbackTry",
     "Client",
     "Event",
     "JobDescription",
@@ -24,7 +21,6 @@ __all__ = [
     "RemoteError",
     "RemoteTask",
     "ResultFile",
-    "SentCallback",
     "ServerUnreachable",
     "StoredFile",
     "Submitted",

@@ -24,6 +24,8 @@ class Order(Record, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     callback: Callback | None = None
     run: bool = True
+    max_attempts: int | None = None
+    """Fewer than the job has, for what may not be repeated."""
     idempotency_key: str | None = None
     fingerprint: str = ""
 
@@ -43,7 +45,7 @@ def new_task(order: Order, job: Job, now: Seconds) -> NewTask:
         queued_at=now if order.run else None,
         run_at=max(now, run_at or now) if order.run else run_at,
         deadline_at=None if order.deadline_seconds is None else now + order.deadline_seconds,
-        max_attempts=job.retry.max_attempts,
+        max_attempts=order.max_attempts or job.retry.max_attempts,
         priority=priority,
         input=order.input,
         files=order.files,

@@ -27,5 +27,11 @@ class HttpConfig(Record, frozen=True, kw_only=True):
     """How long a request's header may take to arrive."""
     body_bytes_per_second_min: int = 1024
     """A body that arrives more slowly, once it had ten seconds, is cut off."""
+    adds_date: bool = True
+    """False: answers bring their own Date."""
+    prefix: str = ""
+    """The path below which the routes are, as clients see it."""
+    request_jobs: frozenset[str] = frozenset()
+    """Jobs whose input is a request and whose result is the whole response to it."""
     read_seconds_max: Seconds = 60.0
     """How long a client may leave unread what was sent to it."""

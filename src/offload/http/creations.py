@@ -75,8 +75,10 @@ async def _create_one(call: Call, task_id: str, *, key: str | None, own: bool) -
 
 async def _created(call: Call, added: Added, *, own: bool) -> Response:
     view = call.engine.views.at_once(added.task)
-    response = json_answer(task_json(view, call.config.result_inline_bytes_max), 201 if added.fresh or not own else 200)
-    response.raw_headers.append((b"location", task_path(added.task).encode()))
+    response = json_answer(
+        task_json(view, call.config.result_inline_bytes_max, call.config.prefix), 201 if added.fresh or not own else 200
+    )
+    response.raw_headers.append((b"location", task_path(added.task, call.config.prefix).encode()))
     if not added.fresh and not own:
         response.raw_headers.append((b"idempotency-replayed", b"true"))
     if not added.task.final:
@@ -113,7 +115,7 @@ async def create_batch(call: Call) -> Response:
                 return _bad_one(error, index)
         added = await create_all(call, orders, places, stagings)
     views = [call.engine.views.at_once(one.task) for one in added]
-    response = json_answer(tasks_json(views, call.config.result_inline_bytes_max), 201)
+    response = json_answer(tasks_json(views, call.config.result_inline_bytes_max, call.config.prefix), 201)
     if added and not any(one.fresh for one in added):
         response.raw_headers.append((b"idempotency-replayed", b"true"))
     return response

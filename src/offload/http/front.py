@@ -67,6 +67,8 @@ class Methods:
 class Front:
     """The ASGI application."""
 
+    kind_of_call: type[Call] = Call
+
     def __init__(self, router: Router, engine: Engine, config: HttpConfig, *, submit: Endpoint) -> None:
         self._router = router
         self._engine = engine
@@ -85,7 +87,7 @@ class Front:
             return
         monotonic = self._engine.clock.monotonic
         began = monotonic()
-        call = Call(scope, receive, send, self._engine, self._config)
+        call = self.kind_of_call(scope, receive, send, self._engine, self._config)
         call.stats, call.memory = self._stats, self._memory
         given = call.fields.get(b"offload-request-id", b"")
         call.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else next(self._ids)

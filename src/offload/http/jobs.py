@@ -12,6 +12,7 @@ from offload.http.call import Call
 from offload.http.options import from_header
 from offload.http.present import JSON_TYPE, encode, json_answer, task_json, task_path
 from offload.http.uploads import Staging, create
+from offload.ports import Added
 
 
 async def list_jobs(call: Call) -> Response:
@@ -36,7 +37,12 @@ async def submit(call: Call) -> Response:
         async with Staging(engine.blobs, f"t/{ticket.id}/in", call.config.upload_bytes_max) as staging:
             order = await intake.read_order(call, ticket, staging)
             added = await create(call, order, place, staging)
-    task = added.task
+    return await answer(call, added, wished)
+
+
+async def answer(call: Call, added: Added, wished: prefer.Preferences) -> Response:
+    """Return the answer to a request that made a task, after the wait that the client asked for."""
+    engine, task = call.engine, added.task
     if wished.wait_seconds and not task.final:
         task = await call.while_here(engine.wait(call.sees, task.id, wished.wait_seconds))
     if wished.wait_seconds and task.final:
@@ -55,8 +61,8 @@ def _accepted(call: Call, view: View, *, minimal: bool) -> Response:
     if minimal:
         response = Response(status_code=204)
     else:
-        response = json_answer(task_json(view, call.config.result_inline_bytes_max), 202)
-    response.raw_headers.append((b"location", task_path(view.task).encode()))
+        response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix), 202)
+    response.raw_headers.append((b"location", task_path(view.task, call.config.prefix).encode()))
     if not view.task.final:
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))
     return response

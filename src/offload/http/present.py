@@ -13,6 +13,8 @@ from offload.core.task import Callback, Seconds, Status, Task, TaskError
 from offload.engine.views import View
 
 JSON_TYPE = "application/json"
+SECRET_TYPE = "application/vnd.offload.secret"
+"""The type of an input file that only the job may read: nothing shows it."""
 
 
 class _Error(msgspec.Struct):
@@ -75,14 +77,14 @@ class _State(msgspec.Struct):
 encode = msgspec.json.Encoder().encode
 
 
-def task_json(view: View, inline_bytes_max: int) -> bytes:
-    """Return the JSON of a task."""
-    return encode(_shown(view, inline_bytes_max))
+def task_json(view: View, inline_bytes_max: int, prefix: str = "") -> bytes:
+    """Return the JSON of a task; `prefix` is the path below which clients find our routes."""
+    return encode(_shown(view, inline_bytes_max, prefix))
 
 
-def tasks_json(views: list[View], inline_bytes_max: int, **more: Any) -> bytes:
+def tasks_json(views: list[View], inline_bytes_max: int, prefix: str = "", **more: Any) -> bytes:
     """Return `{"tasks": […], …}`."""
-    return encode({"tasks": [_shown(view, inline_bytes_max) for view in views], **more})
+    return encode({"tasks": [_shown(view, inline_bytes_max, prefix) for view in views], **more})
 
 
 def state_json(view: View) -> bytes:
@@ -103,8 +105,8 @@ def json_answer(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type=JSON_TYPE)
 
 
-def task_path(task: Task) -> str:
-    return f"/v1/tasks/{task.id}"
+def task_path(task: Task, prefix: str = "") -> str:
+    return f"{prefix}/v1/tasks/{task.id}"
 
 
 def rfc3339(at: Seconds | None) -> str | None:
@@ -120,7 +122,7 @@ def _to_the_second(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
-def _shown(view: View, inline_bytes_max: int) -> _Task:
+def _shown(view: View, inline_bytes_max: int, prefix: str) -> _Task:
     task = view.task
     created_at = rfc3339(task.created_at)
     assert created_at is not None
@@ -130,9 +132,9 @@ def _shown(view: View, inline_bytes_max: int) -> _Task:
         _progress(task), _known(view.position), _eta(view),
         created_at, rfc3339(task.queued_at), rfc3339(task.run_at), rfc3339(task.started_at),
         rfc3339(task.finished_at), rfc3339(task.deadline_at), rfc3339(task.expires_at),
-        _input(task), result, kind, size,
+        _input(task, prefix), result, kind, size,
         None if task.error is None else _Error(task.error.type, task.error.message, task.error.traceback),
-        task.tags, None if task.callback is None else _callback(task.callback), _links(task.id),
+        task.tags, None if task.callback is None else _callback(task.callback), _links(task_path(task, prefix)),
     )  # fmt: skip
 
 
@@ -149,12 +151,14 @@ def _result(task: Task, inline_bytes_max: int) -> tuple[msgspec.Raw | None, str 
     return (msgspec.Raw(result) if len(result) <= inline_bytes_max else None), JSON_TYPE, len(result)
 
 
-def _input(task: Task) -> Any:
+def _input(task: Task, prefix: str) -> Any:
     if not task.files:
         return msgspec.Raw(task.input)
     shown = msgspec.json.decode(task.input)
     for file in task.files:
-        url = f"{task_path(task)}/input/{quote(file.field, safe='')}"
+        if file.type == SECRET_TYPE:
+            continue
+        url = f"{task_path(task, prefix)}/input/{quote(file.field, safe='')}"
         _put(shown, file.field, {"name": file.name, "type": file.type, "size": file.size, "url": url})
     return shown
 
@@ -179,8 +183,7 @@ def _put(holder: Any, path: str, value: dict[str, Any]) -> bool:
     return any(path[:at] in holder and _put(holder[path[:at]], path[at + 1 :], value) for at in cuts)
 
 
-def _links(task_id: str) -> msgspec.Raw:
-    own = f"/v1/tasks/{task_id}"
+def _links(own: str) -> msgspec.Raw:
     return msgspec.Raw(
         f'{{"self":"{own}","status":"{own}/status","result":"{own}/result",'
         f'"events":"{own}/events","logs":"{own}/logs","cancel":"{own}/cancel"}}'.encode()

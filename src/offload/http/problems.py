@@ -45,6 +45,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "IdempotencyKeyReused": (422, "The Idempotency-Key belongs to another request"),
     "HeaderTooLarge": (431, "The header is too large"),
     "InternalError": (500, "The server has a fault"),
+    "UpstreamUnreachable": (502, "The application behind this server does not answer"),
     "QueueFull": (503, "The queue is full"),
     "TryAgain": (503, "The server cannot do this now"),
     "StoreUnavailable": (503, "The store cannot be reached"),

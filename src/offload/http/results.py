@@ -12,7 +12,8 @@ from offload.core.errors import (
 )
 from offload.core.task import Status, Task
 from offload.http.call import Call
-from offload.http.present import error_fields, json_answer, task_json, task_path
+from offload.http.messages import holds_message, serve_message
+from offload.http.present import SECRET_TYPE, error_fields, json_answer, task_json, task_path
 from offload.http.problems import problem
 from offload.http.reading import task_of, wait_for
 from offload.http.serving import FileAnswer, serve_file, serve_json
@@ -27,7 +28,7 @@ async def answer_result(call: Call, task: Task) -> Response:
     """Return what `GET …/result` answers for this task, with its Location."""
     if not task.final:
         view = await call.engine.view(task)
-        response = json_answer(task_json(view, call.config.result_inline_bytes_max), 202)
+        response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix), 202)
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))
     elif task.status is not Status.DONE:
         response = ended_without_result(task)
@@ -37,15 +38,18 @@ async def answer_result(call: Call, task: Task) -> Response:
         response = await _kept(call, task)
         # an answer with this is the result, whatever its status: a result may be an answer that says 202 or 503 itself
         response.raw_headers.append((b"offload-task-status", task.status.encode()))
-    if call.method == "POST":
-        response.raw_headers.append((b"location", task_path(task).encode()))
+    if call.method == "POST" and not holds_message(call, task):  # which may have a Location of its own
+        response.raw_headers.append((b"location", task_path(task, call.config.prefix).encode()))
     return response
 
 
 async def _kept(call: Call, task: Task) -> Response:
     if task.result_file is None:
         return serve_json(call, task.result or b"null", f'"{task.version}.{task.attempt}"')
-    return await serve_file(call, task.result_file, ResultExpired(f"the result of task {task.id} is no longer kept"))
+    gone = ResultExpired(f"the result of task {task.id} is no longer kept")
+    if holds_message(call, task):
+        return await serve_message(call, task, gone)
+    return await serve_file(call, task.result_file, gone)
 
 
 def ended_without_result(task: Task) -> Response:
@@ -68,7 +72,7 @@ async def get_input(call: Call) -> Response:
     expired = ResultExpired(f"the input of task {task.id} is no longer kept")
     if task.payload_dropped:
         raise expired
-    file = next((file for file in task.files if file.field == name), None)
+    file = next((file for file in task.files if file.field == name and file.type != SECRET_TYPE), None)
     if file is None:
         raise FileDoesNotExist(name)
     return await serve_file(call, file, expired)

@@ -101,6 +101,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                date_header=config.adds_date,
                 backlog=BACKLOG,
                 timeout_keep_alive=IDLE_SECONDS_MAX,
                 timeout_graceful_shutdown=max(1, math.ceil(grace_seconds)),

@@ -22,7 +22,7 @@ def render(delivery: Delivery, task: Task, *, config: HttpConfig) -> Rendered:
         task = msgspec.structs.replace(task, error=msgspec.structs.replace(task.error, traceback=""))
     fields = {"Offload-Task-Id": task.id, "Offload-Task-Status": str(task.status)}
     if delivery.body == "event" or task.status is Status.RUNNING:
-        shown = task_json(View(task=task), config.result_inline_bytes_max)
+        shown = task_json(View(task=task), config.result_inline_bytes_max, config.prefix)
         return Rendered(content_type=JSON_TYPE, body=event_json(delivery.type, delivery.told.at, shown), fields=fields)
     if task.status is not Status.DONE:
         return Rendered(content_type=PROBLEM_TYPE, body=bytes(ended_without_result(task).body), fields=fields)

@@ -93,6 +93,12 @@ class Settings:
     egress_ca_file: Path | None = declare(
         None, "certificates to trust for URLs of clients, besides the machine's own", DIRECTORY)
 
+    slow: tuple[str, ...] = declare(
+        (), "for wrap and proxy: routes that always run as tasks, such as /transcribe,POST /render/*,/report=2",
+        NAMES)
+    prefix: str = declare(
+        "", "for wrap and proxy: the path below which offload's own routes are, such as /offload", TEXT)
+
     hosts: tuple[str, ...] = declare((), "names besides the loopback ones that a Host header may have", NAMES)
     log_level: str = declare("info", "how much the server logs", TEXT, choices=("debug", "info", "warning", "error"))
     log_format: str = declare("console", "how the server logs, on standard error", TEXT, choices=("console", "json"))
