@@ -1,6 +1,7 @@
 """The Python client: blocking and async over one core."""
 
 from offload.client.asynchronous import AsyncClient, AsyncResultFile, AsyncSubmitted
+from offload.client.callbacks import CallbackSecret, CallbackTry, SentCallback
 from offload.client.errors import RemoteError, ServerUnreachable, WaitTimeout
 from offload.client.options import Options
 from offload.client.orders import NewTask
@@ -11,6 +12,8 @@ __all__ = [
     "AsyncClient",
     "AsyncResultFile",
     "AsyncSubmitted",
+    "CallbackSecret",
+    "CallbackTry",
     "Client",
     "Event",
     "JobDescription",
@@ -21,6 +24,7 @@ __all__ = [
     "RemoteError",
     "RemoteTask",
     "ResultFile",
+    "SentCallback",
     "ServerUnreachable",
     "StoredFile",
     "Submitted",

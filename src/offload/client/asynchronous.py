@@ -11,7 +11,8 @@ from typing import IO, Any, Self, TypeVar, cast
 
 import httpx2
 
-from offload.client import calls, downloads, waiting
+from offload.client import callbacks, calls, downloads, waiting
+from offload.client.callbacks import CallbackSecret, CallbackTry, SentCallback
 from offload.client.effects import Answer, Body, Drain, Effect, Flow, Read, Send, Sleep, Tell, Work
 from offload.client.options import Options
 from offload.client.orders import NewTask, as_file, as_order, find_query
@@ -220,6 +221,29 @@ class AsyncClient:
 
     async def resume(self, queue: str) -> QueueState:
         return await self._run(calls.set_paused(self._rules, queue, False))
+
+    async def callbacks(self, task_id: str | None = None, *, state: str | None = None) -> AsyncIterator[SentCallback]:
+        """Yield callbacks, newest first: of one task, or in one state (PENDING, DELIVERED, GIVEN_UP)."""
+        query = callbacks.callbacks_query(task_id, state)
+        while True:
+            page = await self._run(callbacks.page(self._rules, query))
+            for each in page.callbacks:
+                yield each
+            if page.next is None:
+                return
+            query["cursor"] = page.next
+
+    async def replay_callback(self, callback_id: str) -> SentCallback:
+        """Have a callback sent again, with a whole schedule of tries. Raise DeliveryDoesNotExist."""
+        return await self._run(callbacks.replay(self._rules, callback_id))
+
+    async def test_callback(self, url: str) -> CallbackTry:
+        """Have the server send a signed `callback.test` to a URL, once, and tell how it went. Raise AddressRefused."""
+        return await self._run(callbacks.test(self._rules, url))
+
+    async def callback_secret(self, *, rotate: bool = False) -> CallbackSecret:
+        """Return what signs your callbacks, a new one when `rotate`; the one before stays valid for a day."""
+        return await self._run(callbacks.secret(self._rules, rotate=rotate))
 
     async def aclose(self) -> None:
         """Close the connections; tasks go on."""

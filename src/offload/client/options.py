@@ -1,8 +1,18 @@
 """How a task is to be run, as header fields of a submission or as fields of a creation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
+
+
+class Callback(TypedDict, total=False):
+    """Where, what and how to tell."""
+
+    url: str
+    events: Sequence[Literal["started", "progress", "done", "failed", "canceled"]]
+    """The ends when left out."""
+    body: Literal["event", "result"]
+    """The task, or the result itself."""
 
 
 class Options(TypedDict, total=False):
@@ -18,6 +28,8 @@ class Options(TypedDict, total=False):
     """When it has not started by then it FAILS with reason `deadline`."""
     tags: Mapping[str, str]
     """For finding it again."""
+    callback: "str | Callback"
+    """Where to tell of the task, as a signed POST."""
     idempotency_key: str
     """The same key makes the same task; one is made for each submission when this is left out."""
 
@@ -35,6 +47,8 @@ def as_fields(options: Options) -> dict[str, Any]:
         fields["deadline"] = deadline
     if tags := options.get("tags"):
         fields["tags"] = {str(key): str(value) for key, value in tags.items()}
+    if callback := options.get("callback"):
+        fields["callback"] = callback if isinstance(callback, str) else _fields_of(callback)
     return fields
 
 
@@ -42,12 +56,25 @@ def as_header(options: Options) -> dict[str, str] | None:
     """Return options as header fields, or None when a tag cannot be said in one."""
     fields = as_fields(options)
     tags: dict[str, str] = fields.pop("tags", {})
+    callback: str | dict[str, Any] = fields.pop("callback", {})
     if any(not _sayable(key, "=,") or not _sayable(value, ",") for key, value in tags.items()):
         return None
     header = {f"Offload-{name.replace('_', '-').title()}": _text(value) for name, value in fields.items()}
+    header |= _callback_header({"url": callback} if isinstance(callback, str) else callback)
     if tags:
         header["Offload-Tags"] = ", ".join(f"{key}={value}" for key, value in tags.items())
     return header
+
+
+def _fields_of(callback: Callback) -> dict[str, Any]:
+    fields: dict[str, Any] = {**callback}
+    return {**fields, "events": list(callback["events"])} if "events" in callback else fields
+
+
+def _callback_header(callback: Mapping[str, Any]) -> dict[str, str]:
+    """Return a callback as header fields; one that lacks its URL is for the server to refuse."""
+    names = {"url": "Offload-Callback", "events": "Offload-Callback-Events", "body": "Offload-Callback-Body"}
+    return {names[key]: value if isinstance(value, str) else ", ".join(value) for key, value in callback.items()}
 
 
 def _text(value: object) -> str:

@@ -11,7 +11,8 @@ from typing import IO, Any, Self, TypeVar, cast
 
 import httpx2
 
-from offload.client import calls, downloads, waiting
+from offload.client import callbacks, calls, downloads, waiting
+from offload.client.callbacks import CallbackSecret, CallbackTry, SentCallback
 from offload.client.effects import Answer, Drain, Effect, Flow, Read, Send, Sleep, Tell, Work
 from offload.client.options import Options
 from offload.client.orders import NewTask, as_file, as_order, find_query
@@ -239,6 +240,28 @@ class Client:
 
     def resume(self, queue: str) -> QueueState:
         return self._run(calls.set_paused(self._rules, queue, False))
+
+    def callbacks(self, task_id: str | None = None, *, state: str | None = None) -> Iterator[SentCallback]:
+        """Yield callbacks, newest first: of one task, or in one state (PENDING, DELIVERED, GIVEN_UP)."""
+        query = callbacks.callbacks_query(task_id, state)
+        while True:
+            page = self._run(callbacks.page(self._rules, query))
+            yield from page.callbacks
+            if page.next is None:
+                return
+            query["cursor"] = page.next
+
+    def replay_callback(self, callback_id: str) -> SentCallback:
+        """Have a callback sent again, with a whole schedule of tries. Raise DeliveryDoesNotExist."""
+        return self._run(callbacks.replay(self._rules, callback_id))
+
+    def test_callback(self, url: str) -> CallbackTry:
+        """Have the server send a signed `callback.test` to a URL, once, and tell how it went. Raise AddressRefused."""
+        return self._run(callbacks.test(self._rules, url))
+
+    def callback_secret(self, *, rotate: bool = False) -> CallbackSecret:
+        """Return what signs your callbacks, a new one when `rotate`; the one before stays valid for a day."""
+        return self._run(callbacks.secret(self._rules, rotate=rotate))
 
     def close(self) -> None:
         """Close the connections; tasks go on."""

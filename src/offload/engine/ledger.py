@@ -184,7 +184,9 @@ def finished_change(parts: Parts, ending: Ending) -> Change:
             return after_failure(task, outcome, retry, facts, chance=parts.chance())
         case Stopped():
             return decide(task, Event.CANCEL, facts)
-        case Unrun():
+        case Unrun(started=started):
+            if started and task.max_attempts == 1 and not task.cancel_requested:
+                return decide(task, Event.FAIL, _begun_once(facts))
             return decide(task, Event.CANCEL if task.cancel_requested else Event.RELEASE, facts)
 
 
@@ -196,6 +198,13 @@ def missing_input(error: Exception) -> Failed:
         error=TaskError(type=type(error).__name__, message=f"an input file cannot be read: {error}"),
         retry=not gone,
     )
+
+
+def _begun_once(facts: Facts) -> Facts:
+    """A task that may be tried once has been, whoever ended the attempt: at most once is what its owner asked for."""
+    message = "the attempt was ended with its worker after it had begun, and this task is tried at most once"
+    error = TaskError(type="WorkerStopped", message=message)
+    return msgspec.structs.replace(facts, reason=Reason.WORKER_LOST, error=error)
 
 
 def _progress_event(progress: Progress, task: Task, now: Seconds) -> TaskEvent:

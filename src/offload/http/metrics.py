@@ -18,7 +18,8 @@ from offload.ports import WorkerState
 
 async def get_metrics(call: Call) -> Response:
     engine = call.engine
-    snapshot = _Snapshot(call.stats, engine.stats, await engine.queues(), engine.workers())
+    queues, failing_hosts = await engine.queues(), await engine.callbacks.failing_hosts()
+    snapshot = _Snapshot(call.stats, engine.stats, queues, engine.workers(), failing_hosts)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(snapshot)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -28,12 +29,18 @@ class _Snapshot(Collector):
     """Everything as it was at one moment."""
 
     def __init__(
-        self, http: HttpStats, stats: Stats, queues: Sequence[QueueView], workers: Sequence[WorkerState]
+        self,
+        http: HttpStats,
+        stats: Stats,
+        queues: Sequence[QueueView],
+        workers: Sequence[WorkerState],
+        failing_hosts: int,
     ) -> None:
         self._http = http
         self._stats = stats
         self._queues = queues
         self._workers = workers
+        self._failing_hosts = failing_hosts
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -41,6 +48,7 @@ class _Snapshot(Collector):
     def collect(self) -> Iterable[Metric]:
         yield from self._requests()
         yield from self._tasks()
+        yield from self._of_callbacks()
         yield from self._of_queues()
         yield from self._of_workers()
 
@@ -90,6 +98,17 @@ class _Snapshot(Collector):
             ("offload_purged_rows", "Rows dropped when their retention ended.", stats.purged_rows),
         ):
             yield CounterMetricFamily(name, help_text, value=value)
+
+    def _of_callbacks(self) -> Iterable[Metric]:
+        tries = CounterMetricFamily(
+            "offload_callbacks", "Tries to send callbacks, by what came of them.", labels=["outcome"]
+        )
+        for outcome, number in self._stats.callbacks.items():
+            tries.add_metric([outcome], number)
+        yield tries
+        yield GaugeMetricFamily(
+            "offload_callback_hosts_failing", "Hosts whose callbacks fail at the moment.", value=self._failing_hosts
+        )
 
     def _of_queues(self) -> Iterable[Metric]:
         tasks = GaugeMetricFamily("offload_queue_tasks", "Tasks in the queue.", labels=["queue", "state"])

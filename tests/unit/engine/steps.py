@@ -20,7 +20,12 @@ def slow() -> int:
     return 1
 
 
-CATALOG = Catalog.of_jobs(noop, slow)
+@job(retry=Retry(max_attempts=1))
+def once() -> int:
+    return 1
+
+
+CATALOG = Catalog.of_jobs(noop, slow, once)
 BROKEN = Failed(reason=Reason.ERROR, error=TaskError(type="ValueError", message="no"))
 DEAD = Failed(reason=Reason.WORKER_LOST, error=TaskError(type="WorkerLost", message="SIGKILL"), worker_died=True)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from offload.core.errors import DiskFull, StoreUnavailable
-from offload.core.outcome import LocalFile, Succeeded
-from offload.core.task import ALL, Status
+from offload.core.outcome import LocalFile, Succeeded, Unrun
+from offload.core.task import ALL, Reason, Status
 from offload.core.transitions import Change, Event, Facts, decide
 from offload.engine.parts import Timing
 from offload.stores.memory import MemoryStore
@@ -116,3 +116,23 @@ async def test_payloads_rows_and_forgotten_tasks_go_when_their_time_is_over(tmp_
             return await it.store.get(ALL, done) is None
 
         await until_async(gone)
+
+
+async def test_a_begun_attempt_that_is_given_back_counts_only_for_a_task_that_is_tried_once(tmp_path: Path) -> None:
+    async with kit(tmp_path, CATALOG, places=2) as it:
+        often, once = await submit(it), await submit(it, "once")
+        await until(lambda: len(it.workers.running) == 2)
+        it.workers.end(often, Unrun(started=True))
+        it.workers.end(once, Unrun(started=True))
+        failed = await status_is(it, once, Status.FAILED)
+        assert (failed.reason, failed.attempt) == (Reason.WORKER_LOST, 1)
+        await until(lambda: often in it.workers.running)
+        assert (await it.get(often)).attempt == 1
+
+
+async def test_an_attempt_that_never_began_is_given_back_also_when_it_is_tried_once(tmp_path: Path) -> None:
+    async with kit(tmp_path, CATALOG) as it:
+        once = await submit(it, "once")
+        await until(lambda: once in it.workers.running)
+        it.workers.end(once, Unrun())
+        await until(lambda: once in it.workers.running)
