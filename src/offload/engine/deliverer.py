@@ -85,10 +85,10 @@ class Deliverer:
         while not self._stopping:
             self._wake.clear()
             seconds = self._pace.poll_seconds
+            now = self._parts.clock.now()  # one for both questions: what comes due between them would be in neither
             try:
-                if await self._take():
+                if await self._take(now):
                     continue
-                now = self._parts.clock.now()
                 due_at = await self._parts.deliveries.next_due(now)
                 if due_at is not None:
                     seconds = min(seconds, max(0.005, due_at - now))
@@ -104,12 +104,11 @@ class Deliverer:
             except TimeoutError:
                 continue
 
-    async def _take(self) -> bool:
+    async def _take(self, now: Seconds) -> bool:
         """Begin what is due and has room; tell whether there was any."""
         lines = self._lines()
         if max(lines.room.values()) <= 0:
             return False
-        now = self._parts.clock.now()
         taken = await self._parts.deliveries.claim(lines, now=now, lease_until=now + self._pace.lease_seconds)
         for each in taken:
             task_id = each.delivery.task_id
