@@ -22,7 +22,7 @@ from offload.engine.deliverer import Deliverer, Pace
 from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
-from offload.engine.parts import Parts, Timing
+from offload.engine.parts import Fetching, Parts, Timing
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.http.app import make_app
@@ -77,6 +77,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             hub=Hub(store),
             stats=Stats(),
             chance=random.SystemRandom().random,
+            fetching=_fetching(settings),
         )
         engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=settings.disk_free_min_bytes), clock)
         http = _http_config(settings)
@@ -97,6 +98,14 @@ def _timing(settings: Settings) -> Timing:
         audit_seconds=settings.audit_seconds,
         key_seconds=settings.key_seconds,
         file_seconds=settings.file_seconds,
+    )
+
+
+def _fetching(settings: Settings) -> Fetching:
+    return Fetching(
+        at_once_max=settings.fetches_at_once_max,
+        bytes_max=settings.upload_bytes_max,
+        seconds_max=settings.fetch_max_seconds,
     )
 
 

@@ -318,6 +318,18 @@ async def test_notes_are_kept_only_from_the_attempt_that_holds_the_task(open_sto
         assert kinds == ["status", "status", "log", "log", "status"]
 
 
+async def test_a_note_of_files_replaces_them_and_stays_through_the_changes_that_follow(open_store: OpenStore) -> None:
+    asked = FileRef(blob="t/1/in/0", name="", type="", size=0, field="image", url="https://example.com/cat.jpg?sig=1")
+    async with open_store() as store:
+        before = await claimed(store, files=(asked,), id="a")
+        assert before.files == (asked,)
+        foreign = msgspec.structs.replace(before, node="other")
+        noted = await store.note([Note(task=before, files=(IMAGE,)), Note(task=foreign, files=(asked,))])
+        assert noted == [True, False]
+        assert (await stored(store, before)).files == (IMAGE,)
+        assert (await move(store, before, Event.RETRY, run_at=NOW)).files == (IMAGE,)
+
+
 async def test_notes_and_renewals_go_on_while_a_cancel_is_asked_for(open_store: OpenStore) -> None:
     async with open_store() as store:
         task = await claimed(store)

@@ -230,11 +230,44 @@ async def test_what_comes_later_is_refused_with_what_to_do_instead(tmp_path: Pat
             assert "GET /v1/tasks/{id}" in answer.json()["detail"]
 
 
-async def test_a_url_as_a_file_comes_later_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "url", ["https://10.0.0.1/cat.jpg", "http://me:secret@example.com/cat.jpg", "http://example.com:25/cat.jpg"]
+)
+async def test_a_file_at_a_url_that_would_never_be_fetched_is_refused(tmp_path: Path, url: str) -> None:
     async with serving(tmp_path) as server:
-        answer = await server.client.post("/v1/jobs/copy", json={"image": "https://example.com/cat.jpg"})
-        assert (answer.status_code, answer.json()["code"]) == (422, "NotAvailable")
-        assert "upload" in answer.json()["detail"]
+        for answer in (
+            await server.client.post("/v1/jobs/copy", json={"image": url}),
+            await server.client.post("/v1/jobs/copy", files={"image": (None, url)}),
+            await server.client.post("/v1/tasks", json={"job": "copy", "input": {"image": url}}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (422, "AddressRefused"), answer.text
+            assert answer.json()["detail"].startswith("image: ")
+            assert "secret" not in answer.text
+        assert not server.memory._rows and not server.blobs()
+
+
+async def test_a_file_that_is_still_to_be_fetched_is_shown_without_what_its_url_signs_with(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        body = {"job": "copy", "input": {"image": "http://127.0.0.1:9999/a/cat.jpg?X-Signature=hush#hush"}}
+        made = await server.client.post("/v1/tasks", json=body)
+        assert made.status_code == 201, made.text
+        shown = made.json()["input"]["image"]
+        own = f"/v1/tasks/{made.json()['id']}/input/image"
+        source = "http://127.0.0.1:9999/a/cat.jpg?…"
+        assert shown == {"name": None, "type": None, "size": None, "source": source, "url": own}
+        assert "hush" not in made.text
+        assert (await server.client.get(own)).status_code == 404
+
+
+async def test_another_url_under_the_same_key_is_another_request(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        key = {"idempotency-key": "one"}
+        answers = [
+            await server.client.post("/v1/tasks", json={"job": "copy", "input": {"image": url}}, headers=key)
+            for url in ("https://a.example.com/1", "https://a.example.com/1", "https://a.example.com/2")
+        ]
+        assert [answer.status_code for answer in answers] == [201, 201, 422]
+        assert answers[2].json()["code"] == "IdempotencyKeyReused"
 
 
 async def test_a_client_that_hangs_up_while_waiting_does_not_cancel_the_task(tmp_path: Path) -> None:

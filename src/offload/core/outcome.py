@@ -30,6 +30,8 @@ class Failed(Record, frozen=True, kw_only=True):
     """Set by `RetryLater`: when the job itself wants the next attempt."""
     worker_died: bool = False
     """The worker process went down with it; counts towards `poison`."""
+    begun: bool = True
+    """False: the job was never called, so the attempt does not count when the task ends by this."""
 
 
 class Stopped(Record, frozen=True, kw_only=True):

@@ -32,6 +32,16 @@ class FileSource(Record, frozen=True, kw_only=True):
     type: str = ""
 
 
+def shown_url(url: str) -> str:
+    """Return a URL as everybody may see it: without user, query and fragment, which hold passwords and signatures."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "…"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Uploaded:
     """Stands in an input for the uploaded part with this number."""

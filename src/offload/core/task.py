@@ -60,6 +60,8 @@ class FileRef(Record, frozen=True, kw_only=True):
     sha256: str = ""
     field: str = ""
     """The path of the input field that holds it, as in `images.2`; empty for a result."""
+    url: str = ""
+    """Where the bytes are still to be fetched from; forgotten once they are here, for it may hold a signature."""
 
 
 class TaskError(Record, frozen=True, kw_only=True):

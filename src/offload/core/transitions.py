@@ -74,6 +74,8 @@ class Facts(Record, frozen=True, kw_only=True):
     reason: Reason | None = None
     error: TaskError | None = None
     worker_died: bool = False
+    begun: bool = True
+    """False: the attempt that ends ran nothing, and is not counted."""
     keep_seconds: Seconds | None = None
     """How long the payload stays readable after the end."""
     log: tuple[TaskEvent, ...] = ()
@@ -144,7 +146,9 @@ def after_failure(task: Task, failed: Failed, retry: Retry, facts: Facts, *, cha
     reason, again = failed.reason, failed.retry and task.attempt < task.max_attempts
     if failed.worker_died and losses >= LOSSES_MAX:
         reason, again = Reason.POISON, False
-    facts = msgspec.structs.replace(facts, reason=reason, error=failed.error, worker_died=failed.worker_died)
+    facts = msgspec.structs.replace(
+        facts, reason=reason, error=failed.error, worker_died=failed.worker_died, begun=failed.begun
+    )
     if task.cancel_requested:
         return decide(task, Event.CANCEL, facts)
     if not again:
@@ -188,6 +192,7 @@ def _effect(task: Task, event: Event, facts: Facts) -> dict[str, Any]:
             return {
                 "reason": facts.reason,
                 "error": facts.error,
+                "attempt": task.attempt if facts.begun else task.attempt - 1,
                 "losses": task.losses + facts.worker_died,
                 **_end(facts),
             }

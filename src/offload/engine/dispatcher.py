@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import Counter
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -12,7 +12,8 @@ from offload.core.outcome import Failed, Outcome, Stopped, Unrun
 from offload.core.task import Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change
 from offload.engine.hunger import Hunger
-from offload.engine.ledger import Ending, Ledger, missing_input
+from offload.engine.inputs import Inputs
+from offload.engine.ledger import Ending, Ledger
 from offload.engine.parts import Parts, count_left
 from offload.ports import Ask, Note, Room, Work
 
@@ -31,8 +32,9 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._claiming = True
         self._loops: list[asyncio.Task[None]] = []
-        self._preparing: dict[asyncio.Task[None], str] = {}
-        """Claimed tasks whose files are being fetched, with their jobs: not in the pool yet, but they have a place."""
+        self._inputs = Inputs(parts, self._ready, self._never_begun)
+        self._arrived: deque[Work] = deque()
+        """Held, with their files fetched: they wait for a place, and nothing is claimed into it meanwhile."""
         self._ledger = Ledger(parts, self._recorded)
 
     async def start(self) -> None:
@@ -48,8 +50,9 @@ class Dispatcher:
         self._wake.set()
         dispatching, renewing = self._loops
         await dispatching
-        if self._preparing:
-            await asyncio.wait(self._preparing)
+        await self._inputs.stop()
+        while self._arrived:
+            self.ended(self._arrived.popleft().task, Unrun(), ())
         await self._parts.workers.stop(grace_seconds=grace_seconds)
         await self._ledger.settled()
         renewing.cancel()
@@ -80,7 +83,7 @@ class Dispatcher:
         """Stop an attempt of this node; `task` is the newest state, with its flag set."""
         if task.key in self._held:
             self._held[task.key] = task
-            self._parts.workers.cancel(task)
+            self._stop_attempt(task)
 
     def noted(self, note: Note) -> None:
         if note.task.key in self._held:
@@ -94,12 +97,21 @@ class Dispatcher:
         self._ledger.end(Ending(task=newest, outcome=outcome, last_words=last_words))
 
     def room_freed(self) -> None:
-        if self._hunger:
+        if self._hunger or self._arrived:
             self._wake.set()
+
+    def _stop_attempt(self, task: Task) -> None:
+        """Wherever it is: its files being fetched, waiting for a place, or running."""
+        self._inputs.cancel(task)
+        self._parts.workers.cancel(task)
+        for work in [work for work in self._arrived if work.task.key == task.key]:
+            self._arrived.remove(work)
+            self.ended(task, Stopped(), ())
 
     def _count_end(self, task: Task, outcome: Outcome) -> None:
         stats = self._parts.stats
-        if not isinstance(outcome, Unrun) and task.started_at is not None:
+        never_begun = isinstance(outcome, Unrun) or (isinstance(outcome, Failed) and not outcome.begun)
+        if not never_begun and task.started_at is not None:
             seconds = max(0.0, self._parts.clock.now() - task.started_at)
             stats.run_seconds[task.job] += seconds
             self._parts.traffic.ran(task.job, seconds)
@@ -125,18 +137,28 @@ class Dispatcher:
         while self._claiming:
             await self._wake.wait()
             self._wake.clear()
-            while self._claiming and (asks := self._hunger.asks(self._rooms(), self._paused)):
+            while self._claiming and (asks := self._asks()):
                 try:
                     self._hunger.fed(asks, await self._claim(asks))
                 except TryAgain as error:
                     log.warning("cannot claim, trying again: %s", error)
                     await asyncio.sleep(1.0)
 
+    def _asks(self) -> list[Ask]:
+        """Hand over what waits for a place, then return what to claim into the others.
+
+        Here and nowhere else, for what is being claimed has its place already.
+        """
+        self._seat_arrived()
+        return self._hunger.asks(self._rooms(), self._paused)
+
     def _rooms(self) -> list[Room]:
+        """Return the free places without those that are promised to tasks whose files are or have been prepared."""
         rooms = self._parts.workers.rooms()
-        if not self._preparing:
+        taken = self._inputs.taken()
+        taken.update(work.task.job for work in self._arrived)
+        if not taken:
             return rooms
-        taken = Counter(self._preparing.values())
         return [
             msgspec.structs.replace(room, places=room.places - sum(taken[job] for job in room.jobs)) for room in rooms
         ]
@@ -152,9 +174,7 @@ class Dispatcher:
             parts.stats.wait_seconds[task.job] += max(0.0, now - (task.run_at or now))
             parts.hub.publish(task.id)
             if task.files:
-                preparing = asyncio.get_running_loop().create_task(self._run_with_files(task))
-                self._preparing[preparing] = task.job
-                preparing.add_done_callback(self._prepared)
+                self._inputs.prepare(task)
             else:
                 self._run(Work(task=task))
         return claimed
@@ -165,21 +185,36 @@ class Dispatcher:
         else:
             self._parts.workers.run(work)
 
-    async def _run_with_files(self, task: Task) -> None:
-        try:
-            paths = {file.blob: str(await self._parts.blobs.local_path(file.blob)) for file in task.files}
-        except Exception as error:
-            self.ended(task, missing_input(error), ())
+    def _ready(self, work: Work) -> None:
+        """The files of a task are in place; it runs as soon as a worker has one for it."""
+        newest = self._held.get(work.task.key)
+        if newest is None:
             return
-        newest = self._held.get(task.key)
-        if newest is not None and newest.cancel_requested:
-            self.ended(task, Stopped(), ())
-        elif newest is not None:
-            self._run(Work(task=task, paths=paths))
+        newest = self._held[newest.key] = msgspec.structs.replace(newest, files=work.task.files)
+        if newest.cancel_requested:
+            self.ended(newest, Stopped(), ())
+            self.room_freed()
+            return
+        self._arrived.append(msgspec.structs.replace(work, task=newest))
+        self._wake.set()
 
-    def _prepared(self, preparing: asyncio.Task[None]) -> None:
-        del self._preparing[preparing]
+    def _never_begun(self, task: Task, outcome: Outcome) -> None:
+        self.ended(task, outcome, ())
         self.room_freed()
+
+    def _seat_arrived(self) -> None:
+        """Hand over what waits for a place, first come first served in each lane."""
+        if not self._arrived:
+            return
+        rooms = self._parts.workers.rooms()
+        lane_of = {job: room.lane for room in rooms for job in room.jobs}
+        places = {room.lane: room.places for room in rooms}
+        for work in list(self._arrived):
+            lane = lane_of[work.task.job]
+            if places[lane] > 0:
+                places[lane] -= 1
+                self._arrived.remove(work)
+                self._run(work)
 
     async def _renew(self) -> None:
         timing = self._parts.timing
@@ -201,8 +236,10 @@ class Dispatcher:
                 current = msgspec.structs.replace(current, lease_until=lease_until)
                 if renewal.cancel_requested and not current.cancel_requested:
                     current = msgspec.structs.replace(current, cancel_requested=True)
-                    self._parts.workers.cancel(current)
-                self._held[task.key] = current
+                    self._held[task.key] = current
+                    self._stop_attempt(current)
+                else:
+                    self._held[task.key] = current
 
     def _needs_renewal(self, task: Task) -> bool:
         """Short tasks end before this is ever true: their leases cost nothing."""

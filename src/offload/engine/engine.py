@@ -122,6 +122,10 @@ class Engine:
             self.parts.stats.refused[queue, error.code] += 1
             raise
 
+    def check_url(self, url: str) -> None:
+        """Raise EgressRefused when nothing would ever be fetched from there, or sent there."""
+        self.parts.egress.check(url)
+
     async def create(self, order: Order, place: Place) -> Added:
         """Make one task; durable when this returns. Raise TaskAlreadyExists, IdempotencyKeyReused, WrongValue."""
         return (await self.create_all([order], [place]))[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from offload.core.callback import delivery_of
-from offload.core.errors import DiskFull, FileDoesNotExist, StoreUnavailable
+from offload.core.errors import BodyTooLarge, DiskFull, EgressFailed, FileDoesNotExist, StoreUnavailable
 from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded, Unrun
 from offload.core.retry import Retry
 from offload.core.task import ALL, FileRef, Progress, Reason, Record, Seconds, Status, Task, TaskError, TaskEvent
@@ -23,6 +23,8 @@ log = logging.getLogger("offload.ledger")
 BATCH_MAX = 500
 PAUSE_SECONDS_MAX = 2.0
 """The longest wait before a write that the store could not take is tried again."""
+WISH_SECONDS_MAX = 3600.0
+"""The longest wait for the next attempt that the source of an input file may ask for."""
 
 
 class Ending(Record, frozen=True, kw_only=True):
@@ -191,12 +193,18 @@ def finished_change(parts: Parts, ending: Ending) -> Change:
 
 
 def missing_input(error: Exception) -> Failed:
-    """Return the outcome of an attempt whose input files cannot be had."""
-    gone = isinstance(error, FileDoesNotExist)
+    """Return the outcome of an attempt whose input files cannot be had; one that never can be burns none."""
+    hopeless = isinstance(error, FileDoesNotExist | BodyTooLarge)
+    wish = None
+    if isinstance(error, EgressFailed):
+        hopeless = not error.temporary
+        wish = None if error.retry_seconds is None else min(error.retry_seconds, WISH_SECONDS_MAX)
     return Failed(
         reason=Reason.INPUT_UNAVAILABLE,
-        error=TaskError(type=type(error).__name__, message=f"an input file cannot be read: {error}"),
-        retry=not gone,
+        error=TaskError(type=type(error).__name__, message=f"an input file cannot be had: {error}"),
+        retry=not hopeless,
+        retry_after_seconds=wish,
+        begun=not hopeless,
     )
 
 

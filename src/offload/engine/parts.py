@@ -29,6 +29,20 @@ class Timing(Record, frozen=True, kw_only=True):
     """How old blobs of no task must be to be swept."""
 
 
+class Fetching(Record, frozen=True, kw_only=True):
+    """How much is spent on the files that inputs name by URL."""
+
+    at_once_max: int = 16
+    """Fetched at the same time by this node; their tasks take no worker's place meanwhile."""
+    bytes_max: int = 5 * 1024**3
+    """All such files of a task together."""
+    seconds_max: Seconds = 600.0
+    """One file, its tries and the pauses between them included."""
+    tries_max: int = 3
+    pause_seconds: Seconds = 1.0
+    """Before the second try; each later pause is twice as long."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Handed to every agent; nothing here is owned by one of them."""
@@ -49,6 +63,7 @@ class Parts:
     stats: Stats
     chance: Callable[[], float]
     """A number in [0, 1) that spreads retries."""
+    fetching: Fetching = Fetching()
 
 
 def count_left(parts: Parts, change: Change) -> None:

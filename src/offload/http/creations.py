@@ -111,7 +111,7 @@ async def create_batch(call: Call) -> Response:
             )
             try:
                 orders.append(await _order(call, one, stagings[-1]))
-            except (WrongInput, WrongBody, NotAvailable) as error:
+            except (WrongInput, WrongBody, EgressRefused) as error:
                 return _bad_one(error, index)
         added = await create_all(call, orders, places, stagings)
     views = [call.engine.views.at_once(one.task) for one in added]

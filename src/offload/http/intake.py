@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from offload.core import strict_json
-from offload.core.errors import FileDoesNotExist, NotAvailable, WrongInput, WrongValue
+from offload.core.errors import EgressRefused, FileDoesNotExist, WrongInput, WrongValue
 from offload.core.job import Job
 from offload.core.schema import Checked
+from offload.core.sources import FileSource
 from offload.core.task import FileRef
 from offload.engine.orders import Order
 from offload.http.call import Call
@@ -159,13 +160,22 @@ async def _with_files(
             elif source.kind == "file":
                 files.append(await staging.add_stored(call.engine.files, call.sees, source.value, source.field))
             else:
-                instead = "upload the file, or send a data: URL or file:{id}"
-                raise NotAvailable(f"{source.field}: files by URL are not available yet; {instead}")
+                _check_url(call, source)
+                blob = staging.next_blob()
+                files.append(FileRef(blob=blob, name="", type="", size=0, field=source.field, url=source.value))
         except (ValueError, FileDoesNotExist, WrongBody) as error:
             mistakes.append({"loc": loc, "message": str(error)})
     if mistakes:
         raise WrongInput(job, mistakes)
     return _order(call, ticket, checked.input, tuple(files))
+
+
+def _check_url(call: Call, source: FileSource) -> None:
+    """Refuse, under the name of the field, what would never be fetched."""
+    try:
+        call.engine.check_url(source.value)
+    except EgressRefused as error:
+        raise EgressRefused(f"{source.field}: {error}") from None
 
 
 def _order(call: Call, ticket: Ticket, body: bytes, files: tuple[FileRef, ...]) -> Order:
@@ -191,7 +201,7 @@ def _order(call: Call, ticket: Ticket, body: bytes, files: tuple[FileRef, ...]) 
 def _fingerprint(ticket: Ticket, body: bytes, files: Sequence[FileRef]) -> str:
     """Return a digest of everything that was ordered; how JSON is spaced and files are sent does not matter."""
     canonical = msgspec.json.encode(msgspec.json.decode(body), order="sorted")
-    named = sorted((file.field, file.sha256, file.name, file.type) for file in files)
+    named = sorted((file.field, file.sha256 or file.url, file.name, file.type) for file in files)
     options = msgspec.structs.asdict(ticket.options)
     whole = [ticket.keyed, ticket.job.name, ticket.run, options, canonical.decode(), named]
     return hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()

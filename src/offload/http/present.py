@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
+from offload.core.sources import shown_url
 from offload.core.task import Callback, Seconds, Status, Task, TaskError
 from offload.engine.views import View
 
@@ -159,7 +160,10 @@ def _input(task: Task, prefix: str) -> Any:
         if file.type == SECRET_TYPE:
             continue
         url = f"{task_path(task, prefix)}/input/{quote(file.field, safe='')}"
-        _put(shown, file.field, {"name": file.name, "type": file.type, "size": file.size, "url": url})
+        known = {"name": file.name, "type": file.type, "size": file.size}
+        if file.url:  # not fetched yet
+            known = {"name": None, "type": None, "size": None, "source": shown_url(file.url)}
+        _put(shown, file.field, {**known, "url": url})
     return shown
 
 

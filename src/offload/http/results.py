@@ -73,7 +73,7 @@ async def get_input(call: Call) -> Response:
     if task.payload_dropped:
         raise expired
     file = next((file for file in task.files if file.field == name and file.type != SECRET_TYPE), None)
-    if file is None:
+    if file is None or file.url:  # not fetched yet: there is nothing to read
         raise FileDoesNotExist(name)
     return await serve_file(call, file, expired)
 

@@ -42,6 +42,8 @@ class Note(Record, frozen=True, kw_only=True):
     events: tuple[TaskEvent, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     """Of progress: left out while the task has one that waits, which will tell of this too."""
+    files: tuple[FileRef, ...] | None = None
+    """The task's files, when some that were elsewhere have come; None: as they were."""
 
 
 class Renewal(Record, frozen=True, kw_only=True):
@@ -114,7 +116,7 @@ class TaskStore(Protocol):
         """Take due tasks in line order (`Task.rank`, then key) as `decide(CLAIM)` would, none past its deadline."""
 
     async def note(self, notes: Sequence[Note]) -> list[bool]:
-        """Add events and progress to tasks still RUNNING in the same attempt and node; tell which. No version grows."""
+        """Add what is noted to tasks still RUNNING in the same attempt and node; tell which. No version grows."""
 
     async def renew(self, held: Sequence[Task], *, lease_until: Seconds) -> list[Renewal]:
         """Prolong the leases of tasks that are still RUNNING in the same attempt of the same node; no version grows."""

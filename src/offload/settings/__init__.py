@@ -87,6 +87,10 @@ class Settings:
         "full", "full: a 202 survives a power cut; relaxed: it may not", TEXT, choices=("full", "relaxed"))
 
     callbacks_at_once_max: int = declare(1024, "how many callbacks are sent at the same time", COUNT, least=1)
+    fetches_at_once_max: int = declare(
+        16, "how many input files are fetched by URL at the same time", COUNT, least=1, most=1024)
+    fetch_max_seconds: float = declare(
+        600.0, "how long an input file may take to come from its URL, tries included", SECONDS, least=1)
     egress_allow: tuple[str, ...] = declare(
         (), "private networks and hosts that URLs of clients may lead to, such as 10.2.0.0/16,partner.internal", NAMES)
     egress_https_only: bool = declare(False, "whether URLs of clients must begin with https://", FLAG)

@@ -204,7 +204,8 @@ class MemoryStore:
         if row is None:
             return False
         progress = row.task.progress if note.progress is None else note.progress
-        self._put(row, msgspec.structs.replace(row.task, progress=progress), note.events)
+        files = row.task.files if note.files is None else note.files
+        self._put(row, msgspec.structs.replace(row.task, progress=progress, files=files), note.events)
         self.deliveries.add(note.deliveries)
         return True
 

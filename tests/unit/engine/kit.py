@@ -15,7 +15,7 @@ from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
 from offload.engine.orders import Order
-from offload.engine.parts import Parts, Timing
+from offload.engine.parts import Fetching, Parts, Timing
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.ports import Listener, Note, Room, TaskStore, Work, WorkerState
@@ -114,6 +114,7 @@ async def kit(
     capacity: Capacity | None = None,
     timing: Timing | None = None,
     wrap_store: Callable[[MemoryStore], TaskStore] | None = None,
+    fetching: Fetching | None = None,
     before_start: Sequence[Task] = (),
 ) -> AsyncIterator[Kit]:
     """Start an engine; leaving stops it."""
@@ -140,6 +141,7 @@ async def kit(
         hub=Hub(store),
         stats=Stats(),
         chance=lambda: 0.5,
+        fetching=fetching or Fetching(),
     )
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=0), clock)
     await engine.start()

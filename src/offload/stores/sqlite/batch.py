@@ -72,6 +72,7 @@ class Batch:
     _tags: list[Row] = field(default_factory=list)
     _updates: dict[int, dict[str, Any]] = field(default_factory=dict)
     _outcomes: dict[int, Row] = field(default_factory=dict)
+    _files: list[Row] = field(default_factory=list)
     _dropped: list[int] = field(default_factory=list)
     deliveries: list[tuple[int, Delivery]] = field(default_factory=list)
     """With the keys of their tasks."""
@@ -143,7 +144,7 @@ class Batch:
                 self._outcomes[head.key] = (
                     head.key, after.result, stored(after.result_file), stored(after.error),
                 )  # fmt: skip
-            elif name not in PAYLOAD:  # which changes only by being dropped
+            elif name not in PAYLOAD:  # which changes only by notes, and by being dropped
                 updates[name] = stored(value)
         if "run_at" in updates:
             updates["rank"] = after.rank
@@ -160,6 +161,8 @@ class Batch:
         updates = self._record(head, note.events)
         if note.progress is not None:
             updates["progress"] = stored(note.progress)
+        if note.files is not None:
+            self._files.append((stored(note.files), head.key))
         if note.deliveries:
             self.deliveries += [(head.key, delivery) for delivery in note.deliveries]
         return True
@@ -180,6 +183,8 @@ class Batch:
         statements.insert(c, "INSERT OR REPLACE INTO idempotency", self._idempotency)
         statements.insert(c, "INSERT INTO tags", self._tags)
         statements.insert(c, "INSERT OR REPLACE INTO outcomes", list(self._outcomes.values()))
+        for row in self._files:
+            c.execute("UPDATE payloads SET files = ? WHERE key = ?", row)
         drop_payloads(c, self._dropped)
         by_columns: dict[tuple[str, ...], list[Row]] = {}
         for key, updates in self._updates.items():
@@ -190,6 +195,7 @@ class Batch:
             statements.update(c, columns, rows)
         for written in (self._tasks, self._payloads, self._events, self._idempotency, self._tags, self._dropped):
             written.clear()
+        self._files.clear()
         self._outcomes.clear()
         self._updates.clear()
         if self.deliveries:

@@ -1,0 +1,152 @@
+"""Brings the files of claimed tasks to where a worker can read them; those named by URL are fetched first."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from offload.core.errors import EgressFailed, TryAgain
+from offload.core.outcome import Outcome, Unrun
+from offload.core.task import FileRef, Seconds, Task
+from offload.engine.ledger import missing_input
+from offload.engine.parts import Parts
+from offload.ports import Note, Work
+
+log = logging.getLogger("offload.inputs")
+
+PAUSE_SECONDS_MAX = 2.0
+"""The longest wait before a note that the store could not take is tried again."""
+
+
+class _LeaseLost(Exception):
+    """Another attempt has the task: what was fetched is nobody's."""
+
+
+class Inputs:
+    """Says `ready` with the work, or `over` with how the attempt ended before it began; exactly one, once."""
+
+    def __init__(self, parts: Parts, ready: Callable[[Work], None], over: Callable[[Task, Outcome], None]) -> None:
+        self._parts = parts
+        self._ready = ready
+        self._over = over
+        self._preparing: dict[int, asyncio.Task[Work | Outcome]] = {}
+        self._jobs: dict[int, str] = {}
+        """Of those that are prepared in the order in which they came; the first of them that fetch take no place."""
+        self._fetching: set[int] = set()
+        self._room = asyncio.Semaphore(parts.fetching.at_once_max)
+
+    def prepare(self, task: Task) -> None:
+        self._jobs[task.key] = task.job
+        if any(file.url for file in task.files):
+            self._fetching.add(task.key)
+        preparing = asyncio.get_running_loop().create_task(self._prepare(task))
+        self._preparing[task.key] = preparing
+        preparing.add_done_callback(partial(self._prepared, task))
+
+    def taken(self) -> Counter[str]:
+        """Count, by job, the workers' places that tasks hold that are being prepared.
+
+        As many as may fetch at a time hold none, so that slow sources keep no worker idle; more do, or a node would
+        claim tasks without end that it cannot run.
+        """
+        free = self._parts.fetching.at_once_max
+        found: Counter[str] = Counter()
+        for key, job in self._jobs.items():
+            if key in self._fetching and free > 0:
+                free -= 1
+            else:
+                found[job] += 1
+        return found
+
+    def cancel(self, task: Task) -> None:
+        """Stop fetching for it, if that is going on."""
+        if task.key in self._fetching:
+            self._preparing[task.key].cancel()
+
+    async def stop(self) -> None:
+        """Give back what is being fetched; what is here already is said to be ready."""
+        for key in self._fetching:
+            self._preparing[key].cancel()
+        while self._preparing:
+            await asyncio.wait(self._preparing.values())
+
+    async def _prepare(self, task: Task) -> Work | Outcome:
+        try:
+            task = await self._fetched(task)
+            paths = {file.blob: str(await self._parts.blobs.local_path(file.blob)) for file in task.files}
+        except _LeaseLost:
+            return Unrun()
+        except Exception as error:
+            log.warning("the input files of task %s cannot be had: %s", task.id, error)
+            return missing_input(error)
+        return Work(task=task, paths=paths)
+
+    def _prepared(self, task: Task, preparing: "asyncio.Task[Work | Outcome]") -> None:
+        self._fetching.discard(task.key)
+        del self._jobs[task.key], self._preparing[task.key]
+        prepared = Unrun() if preparing.cancelled() else preparing.result()
+        if isinstance(prepared, Work):
+            self._ready(prepared)
+        else:
+            self._over(task, prepared)
+
+    async def _fetched(self, task: Task) -> Task:
+        """Return the task with every file here, and recorded so: another attempt does not fetch them again."""
+        bytes_left = self._parts.fetching.bytes_max
+        for place, file in enumerate(task.files):
+            if file.url:
+                async with self._room:
+                    file = await self._fetch(task, file, bytes_left)
+                task = msgspec.structs.replace(task, files=(*task.files[:place], file, *task.files[place + 1 :]))
+                await self._keep(task)
+                bytes_left -= file.size
+        return task
+
+    async def _fetch(self, task: Task, file: FileRef, bytes_max: int) -> FileRef:
+        """Fetch one file within its tries and its time; what is temporary and outlasts them is raised."""
+        limits, clock = self._parts.fetching, self._parts.clock
+        until = clock.monotonic() + limits.seconds_max
+        pause_seconds = limits.pause_seconds
+        for tries_left in reversed(range(limits.tries_max)):
+            try:
+                # the attempt is in the name: one that lost its lease cannot write over what the next one fetched
+                blob = f"{file.blob}-{task.attempt}"
+                return await self._fetch_once(file, blob, bytes_max, seconds_max=until - clock.monotonic())
+            except EgressFailed as error:
+                wait_seconds = max(pause_seconds * (0.5 + self._parts.chance() / 2), error.retry_seconds or 0.0)
+                if not error.temporary or not tries_left or clock.monotonic() + wait_seconds >= until:
+                    raise
+                log.info("input file %r of task %s, trying again: %s", file.field, task.id, error)
+            await asyncio.sleep(wait_seconds)
+            pause_seconds *= 2
+        raise AssertionError("the last try returns or raises")
+
+    async def _fetch_once(self, file: FileRef, blob: str, bytes_max: int, *, seconds_max: Seconds) -> FileRef:
+        sink = self._parts.blobs.writer(blob, bytes_max=bytes_max)
+        try:
+            found = await self._parts.egress.fetch(file.url, sink, bytes_max=bytes_max, seconds_max=seconds_max)
+            size, sha256 = await sink.commit()
+        except BaseException:
+            await sink.abort()
+            raise
+        return FileRef(blob=blob, name=found.name, type=found.type, size=size, sha256=sha256, field=file.field)
+
+    async def _keep(self, task: Task) -> None:
+        """Record which files are here; the URL of each, which may be signed, is forgotten by that."""
+        pause_seconds = 0.05
+        while True:
+            try:
+                (held,) = await self._parts.store.note([Note(task=task, files=task.files)])
+            except TryAgain as error:
+                self._parts.stats.store_retries += 1
+                log.warning("cannot record a fetched file of task %s, trying again: %s", task.id, error)
+            else:
+                break
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+        if not held:
+            raise _LeaseLost
+        self._parts.hub.publish(task.id)
