@@ -18,8 +18,8 @@ SHA = hashlib.sha256(DATA).hexdigest()
 SOON = {"OFFLOAD_LEASE_SECONDS": "2", "OFFLOAD_HEARTBEAT_SECONDS": "0.5", "OFFLOAD_SWEEP_SECONDS": "0.5"}
 
 
-class Service:
-    """A server and a zoo of sources beside it."""
+class Beside:
+    """A server, with a zoo of sources beside it."""
 
     def __init__(self, server: Server, zoo: Zoo) -> None:
         self.server, self.zoo = server, zoo
@@ -42,13 +42,13 @@ class Service:
 
 
 @asynccontextmanager
-async def service(tmp_path: Path, behaviours: dict[str, Behaviour], **env: str) -> AsyncIterator[Service]:
+async def service(tmp_path: Path, behaviours: dict[str, Behaviour], **env: str) -> AsyncIterator[Beside]:
     env = {"OFFLOAD_EGRESS_ALLOW": "127.0.0.0/8", **env}
     server = Server(JOBS, tmp_path / "data", "--workers", "1", "--log-level", "debug", env=env)
     async with Zoo(behaviours).open() as zoo:
         await asyncio.to_thread(server.start)
         try:
-            yield Service(server, zoo)
+            yield Beside(server, zoo)
         finally:
             await asyncio.to_thread(server.__exit__, None, None, None)
 
