@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from offload.core.callback import Try, after_try, delivery_of
 from offload.core.errors import OffloadError
-from offload.core.task import ALL, Progress, Reason, Scope, Status, Task, TaskError
+from offload.core.task import ALL, Callback, Progress, Reason, Scope, Status, Task, TaskError
 from offload.core.transitions import TABLE, Facts, decide
 from offload.ports import Ask, Filter, NewTask, Note, Retention
+from offload.ports.callbacks import DeliveryFilter, Lines, Settlement, Standing, Taken
 from offload.stores.memory import MemoryStore
 from offload.stores.sqlite.store import SqliteStore
 from tests.conformance.making import NOW, Store, log, queued
@@ -35,6 +37,13 @@ SPECS = st.fixed_dictionaries(
         "fingerprint": st.sampled_from(["f", "f", "g"]),
         "input_bytes": st.integers(0, 100),
         "tags": TAGS,
+        "callback": st.sampled_from(
+            [
+                None,
+                Callback(url="https://a.example/"),
+                Callback(url="https://b.example/", events=("started", "progress", "done"), body="result"),
+            ]
+        ),
     }
 )
 FILTERS = st.builds(
@@ -60,6 +69,7 @@ class Stores(RuleBasedStateMachine):
         self._now = NOW
         self._seen: list[Task] = []
         """Tasks as they were at some time: what a client, a worker or a node may still believe."""
+        self._taken: list[Taken] = []
 
     def teardown(self) -> None:
         self._runner.run(self._sqlite.close())
@@ -125,7 +135,9 @@ class Stores(RuleBasedStateMachine):
     def note(self, data: st.DataObject, fraction: float | None, texts: list[str]) -> None:
         progress = None if fraction is None else Progress(fraction=fraction)
         task = data.draw(st.sampled_from(self._seen))
-        note = Note(task=task, progress=progress, events=tuple(map(log, texts)))
+        wants = task.callback is not None and progress is not None
+        told = (delivery_of(task, task.callback, "progress", self._now),) if task.callback and wants else ()
+        note = Note(task=task, progress=progress, events=tuple(map(log, texts)), deliveries=told)
         self.both(lambda store: store.note([note, note]))
 
     @precondition(lambda self: self._seen)
@@ -138,6 +150,28 @@ class Stores(RuleBasedStateMachine):
     def purge(self, limit: int, audit_seconds: float) -> None:
         what = Retention(now=self._now, audit_seconds=audit_seconds, key_seconds=70.0, limit=limit)
         self.both(lambda store: store.purge(what))
+
+    @rule(room=st.integers(1, 4), busy=st.sampled_from([{}, {"a.example:443": 1}]))
+    def take(self, room: int, busy: dict[str, int]) -> None:
+        lines = Lines(room=dict.fromkeys(Standing, room), busy=busy, host_max=3)
+        now = self._now
+        self._taken += self.both(lambda store: store.deliveries.claim(lines, now=now, lease_until=now + 20))
+        self._taken = self._taken[-10:]
+
+    @precondition(lambda self: self._taken)
+    @rule(data=st.data(), status=st.sampled_from([None, 200, 410, 500]))
+    def settle(self, data: st.DataObject, status: int | None) -> None:
+        before = data.draw(st.sampled_from(self._taken)).delivery
+        after = after_try(before, Try(at=self._now, latency_seconds=0.5, status_code=status), chance=0.0)
+        worked = None if status is None else status == 200
+        one = Settlement(before=before, after=after, worked=worked)
+        self.both(lambda store: store.deliveries.settle([one, one]))
+
+    @precondition(lambda self: self._taken)
+    @rule(data=st.data(), owner=st.sampled_from([None, *OWNERS]))
+    def replay(self, data: st.DataObject, owner: str | None) -> None:
+        chosen = data.draw(st.sampled_from(self._taken)).delivery.id
+        self.both(lambda store: store.deliveries.replay(Scope(owner=owner), chosen, now=self._now))
 
     @rule(seconds=st.sampled_from([1.0, 4.0, 40.0]))
     def wait(self, seconds: float) -> None:
@@ -154,6 +188,9 @@ class Stores(RuleBasedStateMachine):
         self.both(lambda store: store.depths())
         self.both(lambda store: store.overdue(now=now, limit=3))
         self.both(lambda store: store.next_due(now))
+        self.both(lambda store: store.deliveries.find(ALL, DeliveryFilter()))
+        self.both(lambda store: store.deliveries.next_due(now))
+        self.both(lambda store: store.deliveries.failing_hosts())
         for task in tasks:
             self.both(lambda store, task=task: store.events(ALL, task.id))  # type: ignore[misc]
             self.both(lambda store, task=task: store.position(task, most=2))  # type: ignore[misc]

@@ -123,7 +123,7 @@ class Deliverer:
         busy = Counter(taken.delivery.host for taken in self._sends.values())
         most, sending = self._pace.at_once_max, len(self._sends)
         failing = sum(taken.standing is Standing.FAILING for taken in self._sends.values())
-        reserve = most // 4
+        reserve = max(1, most // 4)
         room = {
             Standing.WORKS: most + reserve - sending,
             Standing.NEW: most - sending,

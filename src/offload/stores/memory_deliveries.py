@@ -33,8 +33,6 @@ class MemoryDeliveries:
 
     def add(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
-            if delivery.id in self._found:
-                continue
             if delivery.type == "task.progress":
                 of_task = [each for each in self._found.values() if _is_progress_of(each, delivery.task_id)]
                 for each in of_task:
@@ -42,6 +40,8 @@ class MemoryDeliveries:
                         del self._found[each.id]
                 if any(_waits(each) for each in of_task):
                     continue
+            if delivery.id in self._found:
+                continue
             self._last_key += 1
             self._found[delivery.id] = msgspec.structs.replace(delivery, key=self._last_key)
             self._enter(delivery.host, delivery.due_at)

@@ -3,7 +3,7 @@
 ALTER TABLE tasks ADD COLUMN callback TEXT;        -- JSON
 
 CREATE TABLE deliveries (
-    key         INTEGER PRIMARY KEY,               -- the order in which they were made
+    key         INTEGER PRIMARY KEY AUTOINCREMENT, -- the order in which they were made; never given twice
     id          TEXT    NOT NULL UNIQUE,
     task        INTEGER NOT NULL,                  -- tasks.key
     owner       TEXT    NOT NULL,
