@@ -22,7 +22,7 @@ from offload.engine.deliverer import Deliverer, Pace
 from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
-from offload.engine.parts import Fetching, Parts, Timing
+from offload.engine.parts import Fetching, Parts, Timing, Uploading
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.http.app import make_app
@@ -78,6 +78,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             stats=Stats(),
             chance=random.SystemRandom().random,
             fetching=_fetching(settings),
+            uploading=Uploading(seconds_max=settings.upload_max_seconds, tries_max=settings.upload_tries_max),
         )
         engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=settings.disk_free_min_bytes), clock)
         http = _http_config(settings)

@@ -330,6 +330,17 @@ async def test_a_note_of_files_replaces_them_and_stays_through_the_changes_that_
         assert (await move(store, before, Event.RETRY, run_at=NOW)).files == (IMAGE,)
 
 
+async def test_where_a_result_goes_is_kept_until_it_is_there(open_store: OpenStore) -> None:
+    async with open_store() as store:
+        task = await claimed(store, upload_to="https://example.com/there?sig=1")
+        assert (await stored(store, task)).upload_to == "https://example.com/there?sig=1"
+        failed = await move(store, task, Event.FAIL, reason=Reason.UPLOAD_FAILED, result=b"7", result_file=IMAGE)
+        assert (failed.result, failed.result_file, failed.upload_to) == (b"7", IMAGE, task.upload_to)
+        await move(store, failed, Event.REVIVE)
+        (again,) = await claim(store, now=NOW + 2)
+        assert (await move(store, again, Event.SUCCEED, result=b"8")).upload_to == ""
+
+
 async def test_notes_and_renewals_go_on_while_a_cancel_is_asked_for(open_store: OpenStore) -> None:
     async with open_store() as store:
         task = await claimed(store)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from offload.http.config import HttpConfig
+from tests.egress.zoo import Visit, Zoo
 from tests.http.kit import Server, serving
 
 
@@ -219,15 +220,47 @@ async def test_a_wrong_option_is_400_and_says_which(tmp_path: Path, name: str, v
         assert not server.memory._rows
 
 
-@pytest.mark.parametrize("name", ["Offload-Upload-To"])
-async def test_what_comes_later_is_refused_with_what_to_do_instead(tmp_path: Path, name: str) -> None:
+async def test_a_result_is_pushed_before_the_task_is_done_and_its_url_is_shown_to_nobody(tmp_path: Path) -> None:
+    async with Zoo({"/there": _takes}).open() as zoo, serving(tmp_path) as server:
+        url = zoo.url("/there?signature=hush")
+        for answer in (
+            await server.client.post("/v1/jobs/add", json={"a": 1}, headers={"offload-upload-to": url}),
+            await server.client.post(
+                "/v1/tasks", json={"job": "add", "input": {"a": 1}, "run": True, "upload_to": url}
+            ),
+        ):
+            assert answer.status_code in (201, 202), answer.text
+            task = await server.finished(answer.json()["id"])
+            assert task["status"] == "DONE" and "hush" not in str(task)
+            put = zoo.visits[-1]
+            assert (put.method, put.body, put.headers["content-type"]) == ("PUT", b"2", "application/json")
+
+
+async def test_a_result_that_nobody_took_is_read_here(tmp_path: Path) -> None:
+    async with Zoo({}).open() as zoo, serving(tmp_path) as server:
+        header = {"offload-upload-to": zoo.url("/away?signature=hush"), "prefer": "wait=60"}
+        answer = await server.client.post("/v1/jobs/add", json={"a": 1}, headers=header)
+        assert (answer.status_code, answer.json(), answer.headers["offload-task-status"]) == (200, 2, "FAILED")
+        task = (await server.client.get(answer.headers["location"])).json()
+        assert (task["status"], task["reason"], task["attempt"]) == ("FAILED", "upload_failed", 1)
+        assert "answered 404" in task["error"]["message"] and "hush" not in str(task)
+
+
+@pytest.mark.parametrize("url", ["https://10.0.0.1/there", "ftp://example.com/", "http://a:hush@example.com/"])
+async def test_a_place_for_a_result_that_would_never_be_used_is_refused(tmp_path: Path, url: str) -> None:
     async with serving(tmp_path) as server:
         for answer in (
-            await server.client.post("/v1/jobs/add", json={"a": 1}, headers={name: "https://example.com/x"}),
-            await server.client.post("/v1/tasks", json={"job": "add"}, headers={name: "https://example.com/x"}),
+            await server.client.post("/v1/jobs/add", json={"a": 1}, headers={"offload-upload-to": url}),
+            await server.client.post("/v1/tasks", json={"job": "add", "input": {"a": 1}, "upload_to": url}),
         ):
-            assert (answer.status_code, answer.json()["code"]) == (422, "NotAvailable")
-            assert "GET /v1/tasks/{id}" in answer.json()["detail"]
+            assert (answer.status_code, answer.json()["code"]) == (422, "AddressRefused")
+            assert answer.json()["detail"].startswith("upload_to: ") and "hush" not in answer.text
+        assert not server.memory._rows
+
+
+async def _takes(visit: Visit) -> None:
+    await visit.read_body()
+    await visit.answer("201 Created")
 
 
 @pytest.mark.parametrize(

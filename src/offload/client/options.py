@@ -30,6 +30,8 @@ class Options(TypedDict, total=False):
     """For finding it again."""
     callback: "str | Callback"
     """Where to tell of the task, as a signed POST."""
+    upload_to: str
+    """Where the result goes by PUT before the task is DONE."""
     idempotency_key: str
     """The same key makes the same task; one is made for each submission when this is left out."""
 
@@ -49,6 +51,8 @@ def as_fields(options: Options) -> dict[str, Any]:
         fields["tags"] = {str(key): str(value) for key, value in tags.items()}
     if callback := options.get("callback"):
         fields["callback"] = callback if isinstance(callback, str) else _fields_of(callback)
+    if upload_to := options.get("upload_to"):
+        fields["upload_to"] = upload_to
     return fields
 
 

@@ -137,6 +137,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     tags: dict[str, str] = {}
     callback: Callback | None = None
+    upload_to: str = ""
+    """Where the result goes by PUT before the task is DONE; forgotten then, for it may hold a signature."""
     payload_dropped: bool = False
 
     def __post_init__(self) -> None:

@@ -186,13 +186,16 @@ def _effect(task: Task, event: Event, facts: Facts) -> dict[str, Any]:
         case Event.ASK_CANCEL:
             return {"cancel_requested": True}
         case Event.SUCCEED:
-            return {"result": facts.result, "result_file": facts.result_file, "error": None, **_end(facts)}
+            return {"result": facts.result, "result_file": facts.result_file, "error": None, "upload_to": "",
+                    **_end(facts)}  # fmt: skip
         case Event.FAIL:
             assert facts.reason is not None
             return {
                 "reason": facts.reason,
                 "error": facts.error,
                 "attempt": task.attempt if facts.begun else task.attempt - 1,
+                "result": facts.result,
+                "result_file": facts.result_file,
                 "losses": task.losses + facts.worker_died,
                 **_end(facts),
             }
@@ -206,7 +209,7 @@ def _effect(task: Task, event: Event, facts: Facts) -> dict[str, Any]:
                     "progress": None, "max_attempts": max(task.max_attempts, task.attempt + 1)}  # fmt: skip
         case Event.DELETE:
             return {"input": b"{}", "files": (), "result": None, "result_file": None, "error": None, "progress": None,
-                    "tags": {}, "callback": None, "payload_dropped": True,
+                    "tags": {}, "callback": None, "upload_to": "", "payload_dropped": True,
                     "finished_at": task.finished_at or facts.now}  # fmt: skip
 
 

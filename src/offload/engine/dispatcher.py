@@ -101,8 +101,9 @@ class Dispatcher:
             self._wake.set()
 
     def _stop_attempt(self, task: Task) -> None:
-        """Wherever it is: its files being fetched, waiting for a place, or running."""
+        """Wherever it is: its files being fetched, waiting for a place, running, or its result on the way."""
         self._inputs.cancel(task)
+        self._ledger.cancel(task)
         self._parts.workers.cancel(task)
         for work in [work for work in self._arrived if work.task.key == task.key]:
             self._arrived.remove(work)

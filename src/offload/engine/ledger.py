@@ -16,6 +16,7 @@ from offload.core.retry import Retry
 from offload.core.task import ALL, FileRef, Progress, Reason, Record, Seconds, Status, Task, TaskError, TaskEvent
 from offload.core.transitions import Change, Event, Facts, after_failure, decide
 from offload.engine.parts import Parts
+from offload.engine.uploads import upload
 from offload.ports import Note
 
 log = logging.getLogger("offload.ledger")
@@ -31,6 +32,8 @@ class Ending(Record, frozen=True, kw_only=True):
     task: Task
     outcome: Outcome
     last_words: tuple[TaskEvent, ...] = ()
+    result: bytes | None = None
+    """Of an upload that failed: it is kept, and so is `result_file`."""
     result_file: FileRef | None = None
 
 
@@ -46,6 +49,8 @@ class Ledger:
         self._notes: deque[Note] = deque()
         self._ends: deque[Ending] = deque()
         self._storing: set[asyncio.Task[None]] = set()
+        self._uploading: dict[int, asyncio.Task[Failed | None]] = {}
+        self._stopping = False
         self._writing: asyncio.Task[None] | None = None
 
     def note(self, note: Note) -> None:
@@ -63,16 +68,24 @@ class Ledger:
 
     def end(self, ending: Ending) -> None:
         outcome = ending.outcome
-        if isinstance(outcome, Succeeded) and outcome.file is not None:
-            storing = asyncio.get_running_loop().create_task(self._store_file(ending, outcome.file))
+        if isinstance(outcome, Succeeded) and (outcome.file is not None or ending.task.upload_to):
+            storing = asyncio.get_running_loop().create_task(self._bring_away(ending, outcome))
             self._storing.add(storing)
             storing.add_done_callback(self._storing.discard)
         else:
             self._ends.append(ending)
             self._write_soon()
 
+    def cancel(self, task: Task) -> None:
+        """Stop bringing its result away, if that is going on."""
+        if task.key in self._uploading:
+            self._uploading[task.key].cancel()
+
     async def settled(self) -> None:
-        """Return when everything reported so far is recorded."""
+        """Return when everything reported so far is recorded; uploads that go on are left to the next node."""
+        self._stopping = True
+        for uploading in self._uploading.values():
+            uploading.cancel()
         while self._storing or self._writing is not None:
             writing = [self._writing] if self._writing is not None else []
             await asyncio.wait([*self._storing, *writing])
@@ -149,8 +162,32 @@ class Ledger:
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
 
-    async def _store_file(self, ending: Ending, file: LocalFile) -> None:
-        """Make a result's file durable before the row that names it."""
+    async def _bring_away(self, ending: Ending, done: Succeeded) -> None:
+        """Make a result's file durable, and push the result where it is wanted, before the task is DONE."""
+        if done.file is not None:
+            ending = await self._store_file(ending, done.file)
+        if ending.task.upload_to and isinstance(ending.outcome, Succeeded):
+            ending = await self._upload(ending, done.json or b"null")
+        self._ends.append(ending)
+        self._write_soon()
+
+    async def _upload(self, ending: Ending, json: bytes) -> Ending:
+        key = ending.task.key
+        if self._stopping:
+            return msgspec.structs.replace(ending, outcome=Unrun(started=True))
+        uploading = asyncio.get_running_loop().create_task(upload(self._parts, ending.task, json, ending.result_file))
+        self._uploading[key] = uploading
+        await asyncio.wait([uploading])
+        del self._uploading[key]
+        if uploading.cancelled():
+            outcome: Outcome = Unrun(started=True) if self._stopping else Stopped()
+            return msgspec.structs.replace(ending, outcome=outcome)
+        if (failed := uploading.result()) is None:
+            return ending
+        kept = json if ending.result_file is None else None
+        return msgspec.structs.replace(ending, outcome=failed, result=kept)
+
+    async def _store_file(self, ending: Ending, file: LocalFile) -> Ending:
         blob = f"t/{ending.task.id}/out/{ending.task.attempt}"
         pause_seconds = 0.05
         while True:
@@ -162,14 +199,11 @@ class Ledger:
                 log.warning("cannot store the result of task %s, holding it: %s", ending.task.id, error)
             except Exception as error:
                 log.exception("the result of task %s cannot be stored", ending.task.id)
-                self._ends.append(msgspec.structs.replace(ending, outcome=_unstorable(error)))
-                self._write_soon()
-                return
+                return msgspec.structs.replace(ending, outcome=_unstorable(error))
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
         stored = FileRef(blob=blob, name=file.name, type=file.type, size=size, sha256=sha256)
-        self._ends.append(msgspec.structs.replace(ending, result_file=stored))
-        self._write_soon()
+        return msgspec.structs.replace(ending, result_file=stored)
 
 
 def finished_change(parts: Parts, ending: Ending) -> Change:
@@ -183,6 +217,7 @@ def finished_change(parts: Parts, ending: Ending) -> Change:
         case Failed():
             job = parts.catalog.jobs.get(task.job)
             retry = Retry() if job is None else job.retry
+            facts = msgspec.structs.replace(facts, result=ending.result, result_file=ending.result_file)
             return after_failure(task, outcome, retry, facts, chance=parts.chance())
         case Stopped():
             return decide(task, Event.CANCEL, facts)

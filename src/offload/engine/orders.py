@@ -23,6 +23,7 @@ class Order(Record, frozen=True, kw_only=True):
     deadline_seconds: Seconds | None = None
     tags: dict[str, str] = {}
     callback: Callback | None = None
+    upload_to: str = ""
     run: bool = True
     max_attempts: int | None = None
     """Fewer than the job has, for what may not be repeated."""
@@ -52,6 +53,7 @@ def new_task(order: Order, job: Job, now: Seconds) -> NewTask:
         input_bytes=len(order.input) + sum(file.size for file in order.files),
         tags=order.tags,
         callback=order.callback,
+        upload_to=order.upload_to,
     )
     return NewTask(
         task=task,

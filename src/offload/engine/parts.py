@@ -43,6 +43,17 @@ class Fetching(Record, frozen=True, kw_only=True):
     """Before the second try; each later pause is twice as long."""
 
 
+class Uploading(Record, frozen=True, kw_only=True):
+    """How much is spent on bringing a result to where its client wants it."""
+
+    seconds_max: Seconds = 600.0
+    """One try."""
+    tries_max: int = 5
+    pause_seconds: Seconds = 1.0
+    """Before the second try; each later pause is four times as long."""
+    pause_seconds_max: Seconds = 60.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Handed to every agent; nothing here is owned by one of them."""
@@ -64,6 +75,7 @@ class Parts:
     chance: Callable[[], float]
     """A number in [0, 1) that spreads retries."""
     fetching: Fetching = Fetching()
+    uploading: Uploading = Uploading()
 
 
 def count_left(parts: Parts, change: Change) -> None:

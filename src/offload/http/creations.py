@@ -24,7 +24,7 @@ from offload.http import intake
 from offload.http.call import Call
 from offload.http.callback_options import checked_callback
 from offload.http.intake import Ticket
-from offload.http.options import from_body, idempotency_key, no_option_fields
+from offload.http.options import check_upload_to, from_body, idempotency_key, no_option_fields
 from offload.http.present import json_answer, task_json, task_path, tasks_json
 from offload.http.problems import WrongBody, WrongContentType, problem
 from offload.http.reading import own_id_of
@@ -209,6 +209,8 @@ def _describe(
         raise WrongJobDefinitionValue(f"the body does not describe a task: {said}", mistakes)
     if options.callback is not None:
         checked_callback(call, options.callback)
+    if options.upload_to:
+        check_upload_to(call, options.upload_to)
     options = msgspec.structs.replace(options, idempotency_key=key)
     raw = msgspec.json.decode(body, type=_Inputs).input
     return _Described(Ticket(id=task_id, job=job, options=options, run=run, keyed=keyed), bytes(raw))

@@ -192,6 +192,7 @@ def _order(call: Call, ticket: Ticket, body: bytes, files: tuple[FileRef, ...]) 
         deadline_seconds=options.deadline_seconds,
         tags=options.tags,
         callback=options.callback,
+        upload_to=options.upload_to,
         run=ticket.run,
         idempotency_key=options.idempotency_key,
         fingerprint=_fingerprint(ticket, body, files) if ticket.keyed else "",

@@ -15,6 +15,7 @@ WRITE_PROBLEMS = (*READ_PROBLEMS, 403, 408, 422, 429, 507)
 
 TEXT: Schema = {"type": "string"}
 TIME: Schema = {"type": "string", "format": "date-time"}
+URL: Schema = {"type": "string", "format": "uri", "maxLength": 4096}
 SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": 366 * 86_400}
 DEADLINE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 366 * 86_400}
 PRIORITY: Schema = {"type": "integer", "minimum": -100, "maximum": 100}
@@ -92,6 +93,7 @@ OPTION_HEADERS = (
     parameter("Offload-Delay", "header", SECONDS, "Seconds: not before. Not together with Offload-Run-At."),
     parameter("Offload-Run-At", "header", TIME, "Not before this time. Not together with Offload-Delay."),
     parameter("Offload-Deadline", "header", DEADLINE, "Seconds: not started by then, it FAILS unrun."),
+    parameter("Offload-Upload-To", "header", URL, "Where the result goes by PUT before the task is DONE."),
     parameter("Offload-Tags", "header", {"type": "string", "pattern": TAGS_PATTERN}, "`a=1, b=2`."),
 )
 STATUSES: Schema = {"type": "array", "items": {"type": "string", "enum": [str(status) for status in Status]}}

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from offload.core.errors import NotAvailable, WrongValue
+from offload.core.errors import EgressRefused, WrongValue
 from offload.core.task import Callback, Seconds
 from offload.http.call import Call
 from offload.http.callback_options import (
@@ -27,9 +27,6 @@ NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASC
 """What JSON calls a number, not below zero."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_LATER = {
-    "upload_to": "`upload_to` is not available yet; read GET /v1/tasks/{id}/result",
-}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     deadline_seconds: Seconds | None = None
     tags: dict[str, str] = {}
     callback: Callback | None = None
+    upload_to: str = ""
     idempotency_key: str | None = None
 
 
@@ -48,13 +46,15 @@ PLAIN = Options()
 
 
 def from_header(call: Call) -> Options:
-    """Read the `Offload-…` fields and the Idempotency-Key. Raise WrongValue, or NotAvailable for what comes later."""
+    """Read the `Offload-…` fields and the Idempotency-Key. Raise WrongValue, EgressRefused."""
     found: dict[str, Any] = {}
     for name in call.fields:
         if name.startswith(b"offload-") and name != b"offload-request-id":
             _read_field(call, name.decode("latin-1"), found)
         elif name == b"idempotency-key":
             found["idempotency_key"] = idempotency_key(call)
+    if "upload_to" in found:
+        check_upload_to(call, found["upload_to"])
     if "callback_url" in found:
         found["callback"] = checked_callback(call, callback_of_header(found))
     elif found.keys() & {"callback_events", "callback_body"}:
@@ -64,8 +64,6 @@ def from_header(call: Call) -> Options:
 
 def _read_field(call: Call, name: str, found: dict[str, Any]) -> None:
     text = call.header(name.encode("latin-1")) or ""
-    if name == "offload-upload-to":
-        raise NotAvailable(_LATER["upload_to"])
     reader = _FIELDS.get(name)
     if reader is None:
         raise WrongValue(name, f"is not an option; options are {', '.join(_FIELDS)}")
@@ -78,16 +76,11 @@ def no_option_fields(call: Call) -> None:
     for name in call.fields:
         if name.startswith(b"offload-") and name != b"offload-request-id":
             shown = name.decode("latin-1")
-            if shown.startswith(("offload-upload-to",)):
-                _read_field(call, shown, {})
             raise WrongValue(shown, "here options are fields of the body, such as `priority`")
 
 
 def from_body(body: Mapping[str, Any], mistakes: list[dict[str, Any]]) -> Options:
-    """Read the option fields of a creation; add what is wrong with them to `mistakes`. Raise NotAvailable."""
-    for name, reason in _LATER.items():
-        if body.get(name) is not None:
-            raise NotAvailable(reason)
+    """Read the option fields of a creation; add what is wrong with them to `mistakes`."""
     found: dict[str, Any] = {}
     for name, (key, read) in _BODY_FIELDS.items():
         value = body.get(name)
@@ -100,6 +93,14 @@ def from_body(body: Mapping[str, Any], mistakes: list[dict[str, Any]]) -> Option
     if "delay_seconds" in found and "run_at" in found:
         mistakes.append({"loc": ["run_at"], "message": "give either `delay` or `run_at`"})
     return Options(**found)
+
+
+def check_upload_to(call: Call, url: str) -> None:
+    """Refuse a URL to which no result would ever be sent. Raise EgressRefused."""
+    try:
+        call.engine.check_url(url)
+    except EgressRefused as error:
+        raise EgressRefused(f"upload_to: {error}") from None
 
 
 def idempotency_key(call: Call) -> str | None:
@@ -190,6 +191,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "offload-run-at": ("run_at", _from_text(read_time)),
     "offload-deadline": ("deadline_seconds", _from_text(_seconds)),
     "offload-tags": ("tags", _tags_of_header),
+    "offload-upload-to": ("upload_to", callback_url),
     "offload-callback": ("callback_url", callback_url),
     "offload-callback-events": ("callback_events", events_of_header),
     "offload-callback-body": ("callback_body", callback_body),
@@ -201,5 +203,6 @@ _BODY_FIELDS: Mapping[str, tuple[str, Callable[[str, object], Any]]] = {
     "deadline": ("deadline_seconds", _strictly(_seconds)),
     "tags": ("tags", _tags),
     "callback": ("callback", callback_of_body),
+    "upload_to": ("upload_to", callback_url),
 }
 _NAMES = frozenset(Options.__struct_fields__)

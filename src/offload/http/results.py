@@ -10,7 +10,7 @@ from offload.core.errors import (
     TaskIsCanceled,
     TaskIsDeleted,
 )
-from offload.core.task import Status, Task
+from offload.core.task import Reason, Status, Task
 from offload.http.call import Call
 from offload.http.messages import holds_message, serve_message
 from offload.http.present import SECRET_TYPE, error_fields, json_answer, task_json, task_path
@@ -30,7 +30,7 @@ async def answer_result(call: Call, task: Task) -> Response:
         view = await call.engine.view(task)
         response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix), 202)
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))
-    elif task.status is not Status.DONE:
+    elif task.status is not Status.DONE and not _is_left_behind(task):
         response = ended_without_result(task)
     elif task.payload_dropped:
         response = problem(ResultExpired(f"the result of task {task.id} is no longer kept"))
@@ -41,6 +41,11 @@ async def answer_result(call: Call, task: Task) -> Response:
     if call.method == "POST" and not holds_message(call, task):  # which may have a Location of its own
         response.raw_headers.append((b"location", task_path(task, call.config.prefix).encode()))
     return response
+
+
+def _is_left_behind(task: Task) -> bool:
+    """Tell whether a task has a result although it FAILED: one that could not be brought to where it was wanted."""
+    return task.reason is Reason.UPLOAD_FAILED and task.status is Status.FAILED
 
 
 async def _kept(call: Call, task: Task) -> Response:

@@ -125,7 +125,7 @@ CREATION: Schema = {
     "description": "A task to be.",
     "properties": {
         "job": text("The job's name."),
-        "input": {"type": "object", "description": "The job's parameters. A file is a data: URL or file:{id}."},
+        "input": {"type": "object", "description": "The job's parameters. A file is a URL, a data: URL or file:{id}."},
         "run": {"type": "boolean", "default": False, "description": "Run it at once."},
         "priority": nullable(integer("Higher runs first.", minimum=-100, maximum=100)),
         "delay": nullable(number("Seconds: not before.", minimum=0, maximum=_SECONDS_MAX)),
@@ -137,6 +137,7 @@ CREATION: Schema = {
                 "additionalProperties": {"type": "string", "maxLength": 256},
             }
         ),
+        "upload_to": nullable({**_URL, "description": "Where the result goes by PUT before the task is DONE."}),
         "callback": {
             "description": "Where to tell of the task: a URL, or an object that says what as well.",
             "anyOf": [_URL, {

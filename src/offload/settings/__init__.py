@@ -91,6 +91,9 @@ class Settings:
         16, "how many input files are fetched by URL at the same time", COUNT, least=1, most=1024)
     fetch_max_seconds: float = declare(
         600.0, "how long an input file may take to come from its URL, tries included", SECONDS, least=1)
+    upload_tries_max: int = declare(
+        5, "how often a result is pushed to its `upload_to` before the task FAILS", COUNT, least=1, most=100)
+    upload_max_seconds: float = declare(600.0, "how long one push of a result may take", SECONDS, least=1)
     egress_allow: tuple[str, ...] = declare(
         (), "private networks and hosts that URLs of clients may lead to, such as 10.2.0.0/16,partner.internal", NAMES)
     egress_https_only: bool = declare(False, "whether URLs of clients must begin with https://", FLAG)

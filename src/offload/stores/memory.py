@@ -253,6 +253,7 @@ class MemoryStore:
             files=(),
             result=None,
             result_file=None,
+            upload_to="",
             error=None if error is None else msgspec.structs.replace(error, traceback=""),
             payload_dropped=True,
         )

@@ -15,7 +15,7 @@ from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
 from offload.engine.orders import Order
-from offload.engine.parts import Fetching, Parts, Timing
+from offload.engine.parts import Fetching, Parts, Timing, Uploading
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.ports import Listener, Note, Room, TaskStore, Work, WorkerState
@@ -115,6 +115,7 @@ async def kit(
     timing: Timing | None = None,
     wrap_store: Callable[[MemoryStore], TaskStore] | None = None,
     fetching: Fetching | None = None,
+    uploading: Uploading | None = None,
     before_start: Sequence[Task] = (),
 ) -> AsyncIterator[Kit]:
     """Start an engine; leaving stops it."""
@@ -142,6 +143,7 @@ async def kit(
         stats=Stats(),
         chance=lambda: 0.5,
         fetching=fetching or Fetching(),
+        uploading=uploading or Uploading(),
     )
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=0), clock)
     await engine.start()

@@ -25,7 +25,7 @@ DROP_PAYLOAD = (
     "UPDATE outcomes SET result = NULL, result_file = NULL, error = json_remove(error, '$.traceback') "
     "WHERE key IN (@keys)",
     # a change that was decided on the whole task must not be written now
-    "UPDATE tasks SET payload_dropped = 1, version = version + 1 WHERE key IN (@keys)",
+    "UPDATE tasks SET payload_dropped = 1, upload_to = NULL, version = version + 1 WHERE key IN (@keys)",
 )
 DROP_ROW = (
     """

@@ -13,14 +13,15 @@ TASK = """
     t.key, t.id, t.owner, t.job, t.queue, t.status, t.max_attempts, t.priority, t.created_at, t.queued_at, t.run_at,
     t.deadline_at, t.expires_at, t.version, t.event_count, t.input_bytes, t.tags, t.attempt, t.losses,
     t.cancel_requested, t.payload_dropped, t.reason, t.started_at, t.finished_at, t.lease_until, t.node, t.progress,
-    t.callback, p.input, p.files, o.result, o.result_file, o.error
+    t.callback, t.upload_to, p.input, p.files, o.result, o.result_file, o.error
 """
 WHOLE = "tasks t JOIN payloads p ON p.key = t.key LEFT JOIN outcomes o ON o.key = t.key"
 """Where `TASK` is read from; the joins are lookups by key."""
 
 INSERTED = (
     "key, id, owner, job, queue, status, max_attempts, priority, created_at, queued_at, run_at, deadline_at, "
-    "expires_at, version, event_count, input_bytes, tags, rank, ready, callback"
+    "expires_at, version, event_count, input_bytes, tags, rank, ready, callback, "
+    "upload_to"
 )
 
 PAYLOAD = frozenset({"input", "files"})
@@ -43,7 +44,7 @@ def task_from(row: Row) -> Task:
         key, task_id, owner, job, queue, status, max_attempts, priority, created_at, queued_at, run_at,
         deadline_at, expires_at, version, event_count, input_bytes, tags, attempt, losses,
         cancel_requested, payload_dropped, reason, started_at, finished_at, lease_until, node, progress,
-        callback, input_json, files, result, result_file, error,
+        callback, upload_to, input_json, files, result, result_file, error,
     ) = row  # fmt: skip
     return Task(
         id=id_from(task_id),
@@ -78,6 +79,7 @@ def task_from(row: Row) -> Task:
         progress=None if progress is None else _progress.decode(progress),
         tags={} if tags is None else _tags.decode(tags),
         callback=None if callback is None else _callback.decode(callback),
+        upload_to=upload_to or "",
         payload_dropped=payload_dropped == 1,
     )
 
@@ -89,7 +91,7 @@ def inserted(task: Task, ready: int) -> Row:
         task.priority, task.created_at, task.queued_at, task.run_at, task.deadline_at, task.expires_at, task.version,
         task.event_count, task.input_bytes, stored(task.tags or None),
         None if task.run_at is None else task.rank, ready,
-        None if task.callback is None else stored(task.callback),
+        None if task.callback is None else stored(task.callback), task.upload_to or None,
     )  # fmt: skip
 
 

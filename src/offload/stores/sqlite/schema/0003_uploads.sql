@@ -1,0 +1,3 @@
+-- Results that are pushed: where to.
+
+ALTER TABLE tasks ADD COLUMN upload_to TEXT;
