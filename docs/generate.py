@@ -168,6 +168,8 @@ def command_line() -> str:
     parts = []
     for words in (
         ["serve"],
+        ["wrap"],
+        ["proxy"],
         ["call"],
         ["tasks"],
         *(["tasks", each] for each in _ACTIONS),

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from offload.cli import call, callbacks, check, queues, serve, settings_shown, tasks, version
+from offload.cli import call, callbacks, check, proxy, queues, serve, settings_shown, tasks, version, wrap
 from offload.cli.shown import tell
 from offload.core.errors import OffloadError
 from offload.settings import did_you_mean
@@ -26,6 +26,7 @@ examples:
   offload check jobs.py                              are the jobs right? starts nothing
   offload serve jobs.py                              serve them on http://127.0.0.1:8000
   offload call resize -F image=@cat.jpg width=320 -o small.jpg
+  offload wrap shop.web:app --slow /report           a web application whose slow requests become tasks
   offload tasks list --status FAILED                 what went wrong lately
   offload settings                                   every setting, its value and where it comes from
 
@@ -59,8 +60,8 @@ class WrongUse(Exception):
 
 
 COMMANDS = {
-    "serve": serve, "call": call, "tasks": tasks, "queues": queues, "callbacks": callbacks, "check": check,
-    "settings": settings_shown, "version": version,
+    "serve": serve, "wrap": wrap, "proxy": proxy, "call": call, "tasks": tasks, "queues": queues,
+    "callbacks": callbacks, "check": check, "settings": settings_shown, "version": version,
 }  # fmt: skip
 
 
