@@ -22,6 +22,7 @@ from offload.engine.deliverer import Deliverer, Pace
 from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
+from offload.engine.keyring import Keyring
 from offload.engine.parts import Fetching, Parts, Timing, Uploading
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
@@ -30,10 +31,13 @@ from offload.http.config import HttpConfig
 from offload.http.telling import render
 from offload.loading import MADE, load_catalog
 from offload.settings import Settings
+from offload.stores.sqlite.keys import any_key
 from offload.stores.sqlite.store import SqliteStore
 from offload.workers.pool import Pool, PoolSettings
 
 log = logging.getLogger("offload.node")
+
+DATABASE = "offload.sqlite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +59,11 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
     data = settings.data.absolute()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        store = await SqliteStore.open(data / "offload.sqlite", relaxed=settings.durability == "relaxed")
+        store = await SqliteStore.open(data / DATABASE, relaxed=settings.durability == "relaxed")
         stack.push_async_callback(store.close)
+        keyring = Keyring(store.keys, clock)
+        await keyring.start()
+        stack.push_async_callback(keyring.stop)
         blobs = LocalBlobs(data / "blobs")
         await blobs.start()
         traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
@@ -87,7 +94,26 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
         stack.push_async_callback(deliverer.stop)  # after the engine: what ends while that stops is told at once
         await engine.start()
         stack.push_async_callback(engine.stop, settings.grace_seconds)
-        yield Node(engine=engine, app=make_app(engine, http), http=http, catalog=catalog, settings=settings)
+        yield Node(engine=engine, app=make_app(engine, http, keyring), http=http, catalog=catalog, settings=settings)
+
+
+@asynccontextmanager
+async def keyring_alone(settings: Settings) -> AsyncIterator[Keyring]:
+    """Open the keys of a data directory that no server is using. Raise StoreInUse."""
+    data = settings.data.absolute()
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = await SqliteStore.open(data / DATABASE)
+    try:
+        keyring = Keyring(store.keys, SteadyClock())
+        await keyring.load()
+        yield keyring
+    finally:
+        await store.close()
+
+
+def has_keys(settings: Settings) -> bool:
+    """Tell whether a data directory has keys: without any, only this machine may ask."""
+    return any_key(settings.data.absolute() / DATABASE)
 
 
 def _timing(settings: Settings) -> Timing:
@@ -143,6 +169,15 @@ def _http_config(settings: Settings) -> HttpConfig:
         upload_bytes_max=settings.upload_bytes_max,
         wait_seconds_max=settings.wait_max_seconds,
         queue_full_status=settings.queue_full_status,
-        hosts=settings.hosts,
+        hosts=(*settings.hosts, *_own_names(settings.host)),
+        metrics_open=settings.metrics_open,
         prefix=settings.prefix if settings.jobs.startswith(MADE) else "",
     )
+
+
+def _own_names(host: str) -> tuple[str, ...]:
+    """Return what a Host header may say besides the loopback names: the address itself, unless it is every address."""
+    bare = host.strip("[]")
+    if bare in ("0.0.0.0", "::", ""):
+        return ()
+    return (f"[{bare}]" if ":" in bare else bare,)

@@ -9,6 +9,7 @@ from offload.core.task import ALL, Status, Task, TaskEvent
 from offload.core.transitions import Event, Facts, decide
 from offload.ports import Ask, FileStore, NewTask, QueueStore, TaskStore
 from offload.ports.callbacks import DeliveryStore
+from offload.ports.keys import KeyStore
 
 NOW = 1_000.0
 LEASE = 1_030.0
@@ -20,6 +21,9 @@ class Store(TaskStore, QueueStore, FileStore, Protocol):
 
     @property
     def deliveries(self) -> DeliveryStore: ...
+
+    @property
+    def keys(self) -> KeyStore: ...
 
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]

@@ -26,6 +26,7 @@ from offload.egress import Door
 from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
+from offload.engine.keyring import Keyring
 from offload.engine.parts import Parts, Timing
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
@@ -175,6 +176,7 @@ class Server:
     client: httpx2.AsyncClient
     blobs_root: Path
     memory: MemoryStore
+    keyring: Keyring
 
     async def submit(self, job: str, body: object = None, **headers: str) -> dict[str, Any]:
         """Submit JSON and return the task."""
@@ -231,12 +233,17 @@ async def serving(
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=disk_free_min_bytes), clock)
     await engine.start()
     await engine.gate.look()
-    app = make_app(engine, config or HttpConfig())
+    keyring = Keyring(memory.keys, clock)
+    await keyring.start()
+    app = make_app(engine, config or HttpConfig(), keyring)
     transport = httpx2.ASGITransport(app=app)
     try:
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
-            yield Server(engine=engine, app=app, client=client, blobs_root=root / "blobs", memory=memory)
+            yield Server(
+                engine=engine, app=app, client=client, blobs_root=root / "blobs", memory=memory, keyring=keyring
+            )
     finally:
+        await keyring.stop()
         await engine.stop(0.0)
 
 

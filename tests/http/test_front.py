@@ -90,12 +90,6 @@ async def test_what_comes_later_is_422_never_silence(tmp_path: Path, request_lin
         assert (answer.status_code, answer.json()["code"]) == (422, "NotAvailable")
 
 
-async def test_keys_come_later_too(tmp_path: Path) -> None:
-    async with serving(tmp_path) as server:
-        answer = await server.client.get("/v1/tasks", headers={"authorization": "Bearer ofl_x"})
-        assert (answer.status_code, answer.json()["code"]) == (422, "NotAvailable")
-
-
 @pytest.mark.parametrize(("setting", "status"), [(503, 503), (429, 429)])
 async def test_a_full_queue_is_said_before_the_body_is_read(tmp_path: Path, setting: int, status: int) -> None:
     config = HttpConfig(queue_full_status=setting)

@@ -146,14 +146,6 @@ def test_a_broken_file_says_where_it_is_broken(tmp_path: Path) -> None:
         load(tmp_path, "port = = 1\n")
 
 
-def test_only_loopback_addresses_are_served_without_keys() -> None:
-    for host in ("127.0.0.1", "127.5.5.5", "::1", "localhost"):
-        assert load(host=host).host == host
-    for host in ("0.0.0.0", "::", "192.168.1.5", "example.org", ""):
-        with pytest.raises(WrongSetting, match="is not a loopback address"):
-            load(host=host)
-
-
 def test_settings_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(WrongSetting, match="one late renewal would lose every running task"):
         load(lease_seconds="6s", heartbeat_seconds="4s")

@@ -67,18 +67,26 @@ def run(options: argparse.Namespace) -> int:
     if not settings.jobs:
         raise WrongSetting("which jobs? name their file or module, as in: offload serve jobs.py")
     # heavy imports come after the settings, so that a mistake in them is told at once
-    from offload.http.server import listen, new_event_loop
+    from offload.http.server import new_event_loop
     from offload.telemetry import configure_logging
 
     configure_logging(settings, sys.stderr)
     with address_output() as output:
         inherited = options.inherit is not None
-        listener = socket.socket(fileno=options.inherit) if inherited else listen(settings.host, settings.port)
+        listener = socket.socket(fileno=options.inherit) if inherited else listener_of(settings)
         with contextlib.closing(listener):
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 if options.reload:
                     return runner.run(reload.supervise(sys.argv[1:], settings, listener, output))
                 return runner.run(serve_node(settings, listener, output, _as_it_is, orphans_stop=inherited))
+
+
+def listener_of(settings: Settings) -> socket.socket:
+    """Return a socket on the address in the settings. Raise WrongSetting, also beyond loopback while there are no keys."""
+    from offload import compose
+    from offload.http.server import listen
+
+    return listen(settings.host, settings.port, has_keys=compose.has_keys(settings))
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ RETRIES = 4
 
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help=f"the server's address (default: OFFLOAD_URL, else {URL})")
+    parser.add_argument("--key", help="the API key; other users of this machine see flags: better set OFFLOAD_API_KEY")
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=float, default=30.0, help="how long one request may take (default: 30)"
     )
@@ -25,7 +26,7 @@ def connect(options: argparse.Namespace) -> Client:
             options.url or os.environ.get("OFFLOAD_URL") or URL,
             timeout_seconds=options.timeout,
             retries=RETRIES,
-            api_key=os.environ.get("OFFLOAD_API_KEY") or None,
+            api_key=options.key or os.environ.get("OFFLOAD_API_KEY") or None,
         )
     except ValueError as error:
         raise WrongSetting(str(error)) from None

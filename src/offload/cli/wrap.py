@@ -59,9 +59,9 @@ def run(options: argparse.Namespace) -> int:
 
 def serve_dressed(settings: Settings, dress: serve.Dress) -> int:
     """Serve until a signal comes."""
-    from offload.http.server import listen, new_event_loop
+    from offload.http.server import new_event_loop
 
-    with serve.address_output() as output, contextlib.closing(listen(settings.host, settings.port)) as listener:
+    with serve.address_output() as output, contextlib.closing(serve.listener_of(settings)) as listener:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(serve.serve_node(settings, listener, output, dress))
 

@@ -5,7 +5,17 @@ from offload.client.callbacks import CallbackSecret, CallbackTry, SentCallback
 from offload.client.errors import RemoteError, ServerUnreachable, WaitTimeout
 from offload.client.options import Options
 from offload.client.orders import NewTask
-from offload.client.replies import Event, JobDescription, Progress, QueueState, RemoteTask, StoredFile, TaskState
+from offload.client.replies import (
+    Event,
+    JobDescription,
+    KeyDescription,
+    NewKey,
+    Progress,
+    QueueState,
+    RemoteTask,
+    StoredFile,
+    TaskState,
+)
 from offload.client.sync import Client, ResultFile, Submitted
 
 __all__ = [
@@ -17,6 +27,8 @@ __all__ = [
     "Client",
     "Event",
     "JobDescription",
+    "KeyDescription",
+    "NewKey",
     "NewTask",
     "Options",
     "Progress",

@@ -16,7 +16,16 @@ from offload.client.callbacks import CallbackSecret, CallbackTry, SentCallback
 from offload.client.effects import Answer, Body, Drain, Effect, Flow, Read, Send, Sleep, Tell, Work
 from offload.client.options import Options
 from offload.client.orders import NewTask, as_file, as_order, find_query
-from offload.client.replies import Event, JobDescription, QueueState, RemoteTask, StoredFile, TaskState
+from offload.client.replies import (
+    Event,
+    JobDescription,
+    KeyDescription,
+    NewKey,
+    QueueState,
+    RemoteTask,
+    StoredFile,
+    TaskState,
+)
 from offload.client.retries import Rules
 from offload.client.sync import Progress, shown
 from offload.client.transport import (
@@ -244,6 +253,29 @@ class AsyncClient:
     async def callback_secret(self, *, rotate: bool = False) -> CallbackSecret:
         """Return what signs your callbacks, a new one when `rotate`; the one before stays valid for a day."""
         return await self._run(callbacks.secret(self._rules, rotate=rotate))
+
+    async def keys(self) -> list[KeyDescription]:
+        """Return every API key of the server, for admins."""
+        return await self._run(calls.keys(self._rules))
+
+    async def create_key(
+        self,
+        owner: str,
+        scopes: Sequence[str],
+        *,
+        expires_seconds: float | None = None,
+        rate: str | None = None,
+        tasks_max: int | None = None,
+        bytes_max: int | None = None,
+    ) -> NewKey:
+        """Make an API key, for admins; its `key` is told this once."""
+        wish = {"owner": owner, "scopes": list(scopes), "expires_seconds": expires_seconds, "rate": rate}
+        limits = {"tasks_max": tasks_max, "bytes_max": bytes_max}
+        return await self._run(calls.create_key(self._rules, {**wish, **limits}))
+
+    async def revoke_key(self, key_id: str) -> KeyDescription:
+        """End an API key at once, for good."""
+        return await self._run(calls.revoke_key(self._rules, key_id))
 
     async def aclose(self) -> None:
         """Close the connections; tasks go on."""

@@ -1,6 +1,7 @@
 """The client's core: each call to a server as a flow that a sync or an async driver runs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from offload.client.inputs import (
     replaced,
 )
 from offload.client.options import Options, as_fields, as_header
-from offload.client.replies import JobDescription, Page, QueueState, RemoteTask, StoredFile
+from offload.client.replies import JobDescription, KeyDescription, NewKey, Page, QueueState, RemoteTask, StoredFile
 from offload.client.retries import Rules, Tries, exchange
 from offload.core.errors import TaskIsFinal, TaskIsNotFinal
 
@@ -157,6 +158,23 @@ def set_paused(rules: Rules, queue: str, paused: bool) -> Flow[QueueState]:
     return read((yield from exchange(rules, Request(method="POST", path=path))), QueueState)
 
 
+def keys(rules: Rules) -> Flow[list[KeyDescription]]:
+    return read((yield from exchange(rules, Request(method="GET", path="/v1/keys"))), _Keys).keys
+
+
+def create_key(rules: Rules, wish: Mapping[str, Any]) -> Flow[NewKey]:
+    """Make a key. Not tried again when its answer is lost: the key in it would be lost too, and still be valid."""
+    body = json_body("key", {name: value for name, value in wish.items() if value is not None})
+    return read(
+        (yield from exchange(replace(rules, retries=0), Request(method="POST", path="/v1/keys", body=body))), NewKey
+    )
+
+
+def revoke_key(rules: Rules, key_id: str) -> Flow[KeyDescription]:
+    request = Request(method="DELETE", path=f"/v1/keys/{quote(key_id, safe='')}")
+    return read((yield from exchange(rules, request)), KeyDescription)
+
+
 def upload(rules: Rules, file: Attachment) -> Flow[StoredFile]:
     """Store one file under an id of its own."""
     headers = {"Content-Disposition": disposition(file)}
@@ -193,6 +211,10 @@ def _task(task_id: str) -> str:
 
 class _Jobs(msgspec.Struct):
     jobs: list[JobDescription]
+
+
+class _Keys(msgspec.Struct):
+    keys: list[KeyDescription]
 
 
 class _Queues(msgspec.Struct):

@@ -107,6 +107,31 @@ class JobDescription(Reply, frozen=True, kw_only=True):
     result: dict[str, Any] | None = None
 
 
+class KeyDescription(Reply, frozen=True, kw_only=True):
+    """An API key as a server tells of it: never the key itself."""
+
+    id: str
+    owner: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+    rate: str | None = None
+    """As in `10/s`."""
+    tasks_max: int | None = None
+    bytes_max: int | None = None
+
+
+class NewKey(KeyDescription, frozen=True, kw_only=True):
+    """A key that was just made, with the only copy of itself."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return f"NewKey(id={self.id!r}, owner={self.owner!r})"
+
+
 class StoredFile(Reply, frozen=True, kw_only=True):
     """A file that was stored to be named later as `file:{id}`."""
 

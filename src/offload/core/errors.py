@@ -118,6 +118,37 @@ class NotAvailable(OffloadError):
     code = "NotAvailable"
 
 
+class KeyRequired(OffloadError):
+    """The request came without a key, or with one that is not valid (any more)."""
+
+    code = "KeyRequired"
+
+    def __init__(self, message: str, *, given: bool = False) -> None:
+        super().__init__(message)
+        self.given = given
+
+
+class ScopeMissing(OffloadError):
+    """The key is valid, but not for this."""
+
+    code = "ScopeMissing"
+
+    def __init__(self, needed: Sequence[str]) -> None:
+        super().__init__(f"this key does not have the scope for that: {' or '.join(needed)}")
+        self.needed = list(needed)
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return {"scopes": self.needed}
+
+
+class KeyDoesNotExist(OffloadError):
+    code = "KeyDoesNotExist"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no key {key_id[:40]!r}")
+
+
 class WrongTaskIdFormat(OffloadError):
     code = "WrongTaskIdFormat"
 
@@ -266,6 +297,14 @@ class TooManyStreams(TryAgain):
     """As many event streams are open as this node can hold."""
 
     code = "TooManyStreams"
+
+
+class QuotaExceeded(TryAgain):
+    """A client is over its own share: of requests, unfinished tasks, stored bytes, or wrong keys."""
+
+    code = "QuotaExceeded"
+    what = "requests"
+    """`requests`, `tasks` or `bytes`."""
 
 
 class StoreUnavailable(TryAgain):

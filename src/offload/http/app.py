@@ -6,20 +6,20 @@ from starlette.types import ASGIApp
 
 from offload.core.errors import NotAvailable
 from offload.engine.engine import Engine
-from offload.http import callbacks, creations, events, files, jobs, metrics, operations, pages, results, tasks
+from offload.engine.keyring import Keyring
+from offload.http import callbacks, creations, events, files, jobs, keys, metrics, operations, pages, results, tasks
+from offload.http.access import Guard
 from offload.http.call import Call
 from offload.http.config import HttpConfig
 from offload.http.front import Endpoint, Front, Methods, nowhere
 
 
-def make_app(engine: Engine, config: HttpConfig) -> ASGIApp:
-    """Return the ASGI application over an engine that somebody else starts and stops."""
-    router = Router([at(path, **methods) for path, methods in ROUTES.items()], redirect_slashes=False, default=nowhere)
-    return Front(router, engine, config, submit=jobs.submit)
-
-
-def at(path: str, **methods: Endpoint) -> Route:
-    return Route(path, Methods(path, methods))
+def make_app(engine: Engine, config: HttpConfig, keyring: Keyring) -> ASGIApp:
+    """Return the ASGI application over an engine and a keyring that somebody else starts and stops."""
+    guard = Guard(config, engine.clock)
+    routes = [Route(path, Methods(path, methods, guard)) for path, methods in ROUTES.items()]
+    router = Router(routes, redirect_slashes=False, default=nowhere)
+    return Front(router, engine, config, keyring=keyring, guard=guard, submit=jobs.submit)
 
 
 async def schedules(call: Call) -> Response:
@@ -42,6 +42,7 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/tasks/{id}/input/{name}": {"GET": results.get_input},
     "/v1/tasks/{id}/events": {"GET": events.get_events},
     "/v1/tasks/{id}/logs": {"GET": results.get_logs},
+    "/v1/tasks/{id}/links": {"POST": keys.create_links},
     "/v1/tasks/{id}/cancel": {"POST": tasks.cancel_task},
     "/v1/tasks/{id}/retry": {"POST": tasks.retry_task},
     "/v1/files": {"POST": files.create_file},
@@ -54,6 +55,8 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/callbacks/test": {"POST": callbacks.test_callback},
     "/v1/callbacks/secret": {"GET": callbacks.get_secret},
     "/v1/callbacks/secret/rotate": {"POST": callbacks.rotate_secret},
+    "/v1/keys": {"GET": keys.list_keys, "POST": keys.create_key},
+    "/v1/keys/{id}": {"DELETE": keys.revoke_key},
     "/v1/schedules": {"GET": schedules},
     "/v1/schedules/{name}": {"GET": schedules, "PUT": schedules, "DELETE": schedules},
     "/v1/leases": {"POST": leases},

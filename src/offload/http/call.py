@@ -12,9 +12,12 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
 from offload.core.errors import BodyTooLarge, WrongValue
+from offload.core.keys import ApiKey
 from offload.core.task import ALL, Scope
 from offload.engine.engine import Engine
+from offload.engine.keyring import Keyring
 from offload.http.config import HttpConfig
+from offload.http.links import Links
 from offload.http.problems import WrongBody, WrongContentType, WrongRequest
 from offload.http.stats import HttpStats
 
@@ -33,10 +36,14 @@ class ClientGone(Exception):
 
 
 class Call:
-    """One request. Everybody on loopback sees every task and may do everything until there are keys."""
+    """One request. Until there are keys everybody sees every task and may do everything; then, what the key says."""
 
     owner = ""
     sees: Scope = ALL
+    admin = True
+    key: ApiKey | None = None
+    by_link = False
+    """Let in by a signed link."""
 
     def __init__(
         self, connection: Connection, receive: Receive, send: Send, engine: Engine, config: HttpConfig
@@ -50,11 +57,15 @@ class Call:
         self.status = 0
         self.route = "none"
         self.stats: HttpStats
+        self.keyring: Keyring
+        self.links: Links
         self.memory: dict[str, bytes]
         """What is made once and answered often."""
         self.method: str = connection["method"]
         self.path: str = connection["path"]
         self.parameters: dict[str, str] = {}
+        self.limits: list[tuple[str, str]] = []
+        """Quotas to tell the client of: an item of RateLimit-Policy and one of RateLimit (the IETF's draft)."""
         self.fields: dict[bytes, bytes] = {}
         self._receive = receive
         self._send = send
@@ -176,6 +187,11 @@ class Call:
         """Send the answer; leave the connection in a sane state when the body was not read."""
         self.status = response.status_code
         response.raw_headers.append((b"offload-request-id", self.request_id.encode()))
+        if self.limits:
+            response.raw_headers.append((b"ratelimit-policy", ", ".join(policy for policy, _ in self.limits).encode()))
+            response.raw_headers.append((b"ratelimit", ", ".join(state for _, state in self.limits).encode()))
+        if self.by_link:
+            response.raw_headers.append((b"referrer-policy", b"no-referrer"))
         if self.method == "HEAD":
             response.body = b""  # its length is in the header
         if self.close_after:

@@ -17,6 +17,8 @@ class HttpConfig(Record, frozen=True, kw_only=True):
     """503, or 429 behind proxies that punish 5xx."""
     hosts: tuple[str, ...] = ()
     """Host names beside the loopback ones, without a port."""
+    metrics_open: bool = False
+    """Whether /metrics is for everybody once there are keys."""
     header_bytes_max: int = 16 * 1024
     header_count_max: int = 100
     url_bytes_max: int = 8 * 1024

@@ -21,6 +21,7 @@ from offload.core.errors import (
 from offload.engine.orders import Order
 from offload.engine.traffic import Place
 from offload.http import intake
+from offload.http.access import share
 from offload.http.call import Call
 from offload.http.callback_options import checked_callback
 from offload.http.intake import Ticket
@@ -66,17 +67,19 @@ async def _create_one(call: Call, task_id: str, *, key: str | None, own: bool) -
     described = _describe(call, read, body, task_id=task_id, keyed="PUT" if own else "POST" if key else "", key=key)
     # what is stored for a PUT lies apart until the task is known to be new: the id may have a task, with files
     prefix = f"t/{task_id}/in" + (f"/{uuid.uuid4().hex[:12]}" if own else "")
-    with _admit(call, described.ticket, body_bytes=len(body)) as place:
+    held = await share(call, tasks=1, size=len(body))
+    with held, _admit(call, described.ticket, body_bytes=len(body)) as place:
         async with Staging(call.engine.blobs, prefix, call.config.upload_bytes_max) as staging:
             order = await _order(call, described, staging)
             added = await create(call, order, place, staging)
+        held.keep(added)
     return await _created(call, added, own=own)
 
 
 async def _created(call: Call, added: Added, *, own: bool) -> Response:
     view = call.engine.views.at_once(added.task)
     response = json_answer(
-        task_json(view, call.config.result_inline_bytes_max, call.config.prefix), 201 if added.fresh or not own else 200
+        task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 201 if added.fresh or not own else 200
     )
     response.raw_headers.append((b"location", task_path(added.task, call.config.prefix).encode()))
     if not added.fresh and not own:
@@ -102,6 +105,7 @@ async def create_batch(call: Call) -> Response:
         except OffloadError as error:
             return _bad_one(error, index)
     async with AsyncExitStack() as stack:
+        held = stack.enter_context(await share(call, tasks=len(described), size=len(body)))
         places = [stack.enter_context(place) for place in _places(call, described)]
         orders, stagings = [], []
         for index, one in enumerate(described):
@@ -114,8 +118,9 @@ async def create_batch(call: Call) -> Response:
             except (WrongInput, WrongBody, EgressRefused) as error:
                 return _bad_one(error, index)
         added = await create_all(call, orders, places, stagings)
+        held.keep(*added)
     views = [call.engine.views.at_once(one.task) for one in added]
-    response = json_answer(tasks_json(views, call.config.result_inline_bytes_max, call.config.prefix), 201)
+    response = json_answer(tasks_json(views, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 201)
     if added and not any(one.fresh for one in added):
         response.raw_headers.append((b"idempotency-replayed", b"true"))
     return response

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from offload.core.errors import WrongValue
 from offload.core.task import FileRef
+from offload.http.access import share
 from offload.http.call import Call
 from offload.http.intake import FORM_TYPE, store
 from offload.http.multipart import FormLimits, FormReader, Part, boundary_of, file_name_of
@@ -25,13 +26,15 @@ async def create_file(call: Call) -> Response:
     call.engine.gate.check_room(call.content_length or 0)
     blob = f"f/{file_id}"
     reader = _from_form if call.content_type == "multipart/form-data" else _from_body
-    try:
-        file = await reader(call, blob)
-        loose = LooseFile(id=file_id, owner=call.owner, file=file, created_at=call.engine.clock.now())
-        await call.engine.files.add_file(loose)
-    except BaseException:
-        await call.engine.blobs.delete(blob)
-        raise
+    with await share(call, size=call.content_length or 0) as held:
+        try:
+            file = await reader(call, blob)
+            loose = LooseFile(id=file_id, owner=call.owner, file=file, created_at=call.engine.clock.now())
+            await call.engine.files.add_file(loose)
+        except BaseException:
+            await call.engine.blobs.delete(blob)
+            raise
+        held.keep_bytes(file.size)
     return json_answer(encode({"id": file_id, "size": file.size, "type": file.type, "sha256": file.sha256}), 201)
 
 

@@ -10,10 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
-from offload.core.errors import NotAvailable, OffloadError, QueueFull
+from offload.core.errors import OffloadError, QueueFull
 from offload.engine.engine import Engine
+from offload.engine.keyring import Keyring
+from offload.http.access import Guard, be_nobody
 from offload.http.call import SMALL_BODY_BYTES, Call, ClientGone
 from offload.http.config import HttpConfig
+from offload.http.links import Links
 from offload.http.problems import (
     CrossOriginRefused,
     HeaderTooLarge,
@@ -48,8 +51,9 @@ async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
 class Methods:
     """One address: its endpoint for each method."""
 
-    def __init__(self, route: str, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, route: str, endpoints: Mapping[str, Endpoint], guard: Guard) -> None:
         self._route = route
+        self._guard = guard
         self._endpoints = {**endpoints, **({"HEAD": endpoints["GET"]} if "GET" in endpoints else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +63,8 @@ class Methods:
         endpoint = self._endpoints.get(call.method)
         if endpoint is None:
             raise MethodNotAllowed(call.method, sorted(self._endpoints))
+        if call.keyring.locked:
+            self._guard.admit(call, self._route)
         if call.method in ("GET", "HEAD") and not call.body_done:
             await call.body(SMALL_BODY_BYTES)  # it means nothing, but must not be taken for the next request
         await call.answer(await endpoint(call))
@@ -69,11 +75,16 @@ class Front:
 
     kind_of_call: type[Call] = Call
 
-    def __init__(self, router: Router, engine: Engine, config: HttpConfig, *, submit: Endpoint) -> None:
+    def __init__(
+        self, router: Router, engine: Engine, config: HttpConfig, *, keyring: Keyring, guard: Guard, submit: Endpoint
+    ) -> None:
         self._router = router
         self._engine = engine
         self._config = config
         self._submit = submit
+        self._keyring = keyring
+        self._guard = guard
+        self._links = Links()
         self._hosts = LOOPBACK_NAMES | {host.lower() for host in config.hosts}
         self._known_hosts: set[bytes] = set()
         own = secrets.token_hex(6)
@@ -89,6 +100,9 @@ class Front:
         began = monotonic()
         call = self.kind_of_call(scope, receive, send, self._engine, self._config)
         call.stats, call.memory = self._stats, self._memory
+        call.keyring, call.links = self._keyring, self._links
+        if self._keyring.locked:
+            be_nobody(call)
         given = call.fields.get(b"offload-request-id", b"")
         call.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else next(self._ids)
         try:
@@ -112,6 +126,8 @@ class Front:
         ):
             call.route = _SUBMIT
             call.parameters = {"job": name}
+            if self._keyring.locked:
+                self._guard.admit(call, _SUBMIT)
             await call.answer(await self._submit(call))
             return
         scope["offload.call"] = call
@@ -132,8 +148,6 @@ class Front:
             self._check_host(host, sum(name == b"host" for name, _ in headers))
         if b"transfer-encoding" in fields and (b"content-length" in fields or scope.get("http_version") == "1.0"):
             raise WrongRequest("the length of the body is told in two ways, or in one that HTTP/1.0 does not have")
-        if fields.get(b"authorization", b"").lower().startswith(b"bearer "):
-            raise NotAvailable("keys are not available yet; on a loopback address everybody may ask without one")
         origin = fields.get(b"origin")
         if (
             origin is not None

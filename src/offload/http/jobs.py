@@ -8,6 +8,7 @@ from starlette.responses import Response
 from offload.core.job import Job
 from offload.engine.views import View
 from offload.http import intake, prefer, results
+from offload.http.access import share
 from offload.http.call import Call
 from offload.http.options import from_header
 from offload.http.present import JSON_TYPE, encode, json_answer, task_json, task_path
@@ -33,10 +34,12 @@ async def submit(call: Call) -> Response:
     ticket = intake.Ticket(
         id=str(uuid.uuid4()), job=job, options=options, keyed="POST" if options.idempotency_key else ""
     )
-    with engine.admit(job.name, body_bytes=call.content_length or 0) as place:
+    size = call.content_length or 0
+    with await share(call, tasks=1, size=size) as held, engine.admit(job.name, body_bytes=size) as place:
         async with Staging(engine.blobs, f"t/{ticket.id}/in", call.config.upload_bytes_max) as staging:
             order = await intake.read_order(call, ticket, staging)
             added = await create(call, order, place, staging)
+        held.keep(added)
     return await answer(call, added, wished)
 
 
@@ -61,7 +64,7 @@ def _accepted(call: Call, view: View, *, minimal: bool) -> Response:
     if minimal:
         response = Response(status_code=204)
     else:
-        response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix), 202)
+        response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 202)
     response.raw_headers.append((b"location", task_path(view.task, call.config.prefix).encode()))
     if not view.task.final:
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))

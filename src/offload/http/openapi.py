@@ -6,6 +6,8 @@ from typing import Any
 
 from offload.core.catalog import Catalog
 from offload.core.job import Job
+from offload.core.keys import KeyScope
+from offload.http.access import NEEDED
 from offload.http.config import HttpConfig
 from offload.http.openapi_callbacks import (
     CALLBACK_COMPONENTS,
@@ -33,7 +35,14 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "Idempotency-Replayed": ({"type": "string", "enum": ["true"]}, "This request had been made before."),
     "Preference-Applied": ({"type": "string"}, "What was honoured of Prefer."),
     "Content-Disposition": ({"type": "string"}, "The file's name."),
+    "RateLimit-Policy": ({"type": "string"}, 'The quotas of the key, as in `"requests";q=10;w=1`.'),
+    "RateLimit": ({"type": "string"}, "What is left of them: `r`, and in `t` seconds more."),
     "Accept-Ranges": ({"type": "string"}, "`bytes`: a part can be asked for by Range."),
+}
+KEY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "`offload keys create` makes one. Needed for everything once the server has keys.",
 }
 OTHER_CODES = {410: ["TaskIsCanceled", "TaskIsDeleted"], 429: ["QueueFull"]}
 """Codes that the table of problems has under another status."""
@@ -53,6 +62,7 @@ def build(catalog: Catalog, config: HttpConfig) -> dict[str, Any]:
     for job in catalog.jobs.values():
         described = operation(f"Describe {job.name}", "jobs", {200: json_answer("Job", "The job.")})
         everything[f"/v1/jobs/{job.name}"] = {"post": submit_operation(job, config), "get": described}
+    _say_scopes(everything)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,12 +74,23 @@ def build(catalog: Catalog, config: HttpConfig) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": everything,
         "webhooks": WEBHOOKS,
+        "security": [{"key": []}, {}],
         "components": {
             "schemas": components,
             "responses": {str(status): problem_response(status) for status in statuses},
+            "securitySchemes": {"key": KEY_SCHEME},
             "headers": {name: {"schema": schema, "description": said} for name, (schema, said) in HEADERS.items()},
         },
     }
+
+
+def _say_scopes(paths: dict[str, Any]) -> None:
+    """Say for each operation which scopes let it be used; without keys all are for everybody."""
+    for path, methods in paths.items():
+        route = path if path in NEEDED else "/v1/jobs/{job}"
+        for method, described in methods.items():
+            needed = NEEDED[route].get(method.upper(), frozenset())
+            described["security"] = [{"key": [str(scope)]} for scope in KeyScope if scope in needed] + [{}]
 
 
 def submit_operation(job: Job, config: HttpConfig) -> Operation:

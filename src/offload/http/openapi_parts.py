@@ -9,9 +9,9 @@ from offload.http.schemas import Schema, ref
 
 Operation = dict[str, Any]
 
-READ_PROBLEMS = (400, 404, 413, 414, 415, 421, 431, 500, 503)
+READ_PROBLEMS = (400, 401, 403, 404, 413, 414, 415, 421, 429, 431, 500, 503)
 """What any request may be answered: malformed, unknown, too large, meant for another host, our fault, not now."""
-WRITE_PROBLEMS = (*READ_PROBLEMS, 403, 408, 422, 429, 507)
+WRITE_PROBLEMS = (*READ_PROBLEMS, 408, 422, 507)
 
 TEXT: Schema = {"type": "string"}
 TIME: Schema = {"type": "string", "format": "date-time"}

@@ -44,7 +44,7 @@ def paths(config: HttpConfig) -> dict[str, dict[str, Operation]]:
         {"type": "number", "minimum": 0, "maximum": 999_999_999},
         f"Wait so many seconds for its end, at most {config.wait_seconds_max:g}.",
     )
-    return {**_jobs(), **_tasks(wait), **_outcomes(wait), **_steering(), **_files(), **_queues(), **_node()}
+    return {**_jobs(), **_tasks(wait), **_outcomes(wait), **_steering(), **_files(), **_queues(), **_keys(), **_node()}
 
 
 def _jobs() -> dict[str, Any]:
@@ -207,6 +207,35 @@ def _queues() -> dict[str, Any]:
         },
         "/v1/queues/{queue}/resume": {
             "post": operation("Start claiming again", "queues", queue, parameters=[QUEUE], writes=True)
+        },
+    }
+
+
+def _keys() -> dict[str, Any]:
+    key = parameter("id", "path", NAME, "The key's id; never the key.")
+    return {
+        "/v1/keys": {
+            "get": operation("List the API keys", "keys", {200: json_answer("Keys", "All keys.")}),
+            "post": operation(
+                "Make an API key",
+                "keys",
+                {201: json_answer("NewKey", "Made; `key` is told this once.")},
+                body=json_body("KeyWish"),
+            ),
+        },
+        "/v1/keys/{id}": {
+            "delete": operation(
+                "End an API key at once", "keys", {200: json_answer("Key", "Revoked.")}, parameters=[key], writes=True
+            )
+        },
+        "/v1/tasks/{id}/links": {
+            "post": operation(
+                "Make signed links that a browser can read for a while",
+                "tasks",
+                {200: json_answer("Links", "The links.")},
+                parameters=[ID],
+                body={**json_body("LinksWish"), "required": False},
+            )
         },
     }
 

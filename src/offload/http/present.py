@@ -78,14 +78,14 @@ class _State(msgspec.Struct):
 encode = msgspec.json.Encoder().encode
 
 
-def task_json(view: View, inline_bytes_max: int, prefix: str = "") -> bytes:
-    """Return the JSON of a task; `prefix` is the path below which clients find our routes."""
-    return encode(_shown(view, inline_bytes_max, prefix))
+def task_json(view: View, inline_bytes_max: int, prefix: str = "", *, tracebacks: bool = False) -> bytes:
+    """Return the JSON of a task; `prefix` is the path below which clients find our routes; tracebacks are for admins."""
+    return encode(_shown(view, inline_bytes_max, prefix, tracebacks))
 
 
-def tasks_json(views: list[View], inline_bytes_max: int, prefix: str = "", **more: Any) -> bytes:
+def tasks_json(views: list[View], inline_bytes_max: int, prefix: str = "", *, tracebacks: bool = False, **more: Any) -> bytes:
     """Return `{"tasks": […], …}`."""
-    return encode({"tasks": [_shown(view, inline_bytes_max, prefix) for view in views], **more})
+    return encode({"tasks": [_shown(view, inline_bytes_max, prefix, tracebacks) for view in views], **more})
 
 
 def state_json(view: View) -> bytes:
@@ -94,11 +94,12 @@ def state_json(view: View) -> bytes:
     return encode(_State(task.id, task.status, task.reason, _progress(task), _known(view.position), _eta(view)))
 
 
-def error_fields(error: TaskError | None) -> dict[str, str] | None:
+def error_fields(error: TaskError | None, *, tracebacks: bool = False) -> dict[str, str] | None:
     """Return a task's error as a problem carries it."""
     if error is None:
         return None
-    return {"type": error.type, "message": error.message, "traceback": error.traceback}
+    found = {"type": error.type, "message": error.message}
+    return {**found, "traceback": error.traceback} if tracebacks else found
 
 
 def json_answer(body: bytes, status: int = 200) -> Response:
@@ -123,7 +124,7 @@ def _to_the_second(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
-def _shown(view: View, inline_bytes_max: int, prefix: str) -> _Task:
+def _shown(view: View, inline_bytes_max: int, prefix: str, tracebacks: bool) -> _Task:
     task = view.task
     created_at = rfc3339(task.created_at)
     assert created_at is not None
@@ -134,7 +135,7 @@ def _shown(view: View, inline_bytes_max: int, prefix: str) -> _Task:
         created_at, rfc3339(task.queued_at), rfc3339(task.run_at), rfc3339(task.started_at),
         rfc3339(task.finished_at), rfc3339(task.deadline_at), rfc3339(task.expires_at),
         _input(task, prefix), result, kind, size,
-        None if task.error is None else _Error(task.error.type, task.error.message, task.error.traceback),
+        _error(task.error, tracebacks),
         task.tags, None if task.callback is None else _callback(task.callback), _links(task_path(task, prefix)),
     )  # fmt: skip
 
@@ -192,6 +193,12 @@ def _links(own: str) -> msgspec.Raw:
         f'{{"self":"{own}","status":"{own}/status","result":"{own}/result",'
         f'"events":"{own}/events","logs":"{own}/logs","cancel":"{own}/cancel"}}'.encode()
     )
+
+
+def _error(error: TaskError | None, tracebacks: bool) -> _Error | None:
+    if error is None:
+        return None
+    return _Error(error.type, error.message, error.traceback if tracebacks else UNSET)
 
 
 def _progress(task: Task) -> _Progress | None:

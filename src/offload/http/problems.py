@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from offload.core.errors import OffloadError, TryAgain
+from offload.core.errors import KeyRequired, OffloadError, ScopeMissing, TryAgain
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -16,6 +16,8 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "WrongRequest": (400, "The request is malformed"),
     "WrongTaskIdFormat": (400, "That is not a task id"),
     "WrongJobDefinitionValue": (400, "The body does not describe a task"),
+    "KeyRequired": (401, "The request needs a valid key"),
+    "ScopeMissing": (403, "The key is not for that"),
     "CrossOriginRefused": (403, "Another website may not do this"),
     "RouteDoesNotExist": (404, "There is nothing at this address"),
     "JobDoesNotExist": (404, "There is no such job"),
@@ -23,6 +25,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "FileDoesNotExist": (404, "There is no such file"),
     "DeliveryDoesNotExist": (404, "There is no such callback"),
     "QueueDoesNotExist": (404, "There is no such queue"),
+    "KeyDoesNotExist": (404, "There is no such key"),
     "MethodNotAllowed": (405, "This address does not take that method"),
     "RequestTooSlow": (408, "The request arrives too slowly"),
     "TaskAlreadyExists": (409, "Another task has this id"),
@@ -43,6 +46,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "AddressRefused": (422, "This server does not use that URL"),
     "NotAvailable": (422, "This server does not do that"),
     "IdempotencyKeyReused": (422, "The Idempotency-Key belongs to another request"),
+    "QuotaExceeded": (429, "The client is over its share"),
     "HeaderTooLarge": (431, "The header is too large"),
     "InternalError": (500, "The server has a fault"),
     "UpstreamUnreachable": (502, "The application behind this server does not answer"),
@@ -162,6 +166,12 @@ def problem(error: OffloadError, *, status: int | None = None, index: int | None
         response.raw_headers.append((b"allow", error.allow.encode()))
     if isinstance(error, WrongRange):
         response.raw_headers.append((b"content-range", f"bytes */{error.size}".encode()))
+    if isinstance(error, KeyRequired):
+        challenge = b'Bearer realm="offload"' + (b', error="invalid_token"' if error.given else b"")
+        response.raw_headers.append((b"www-authenticate", challenge))
+    if isinstance(error, ScopeMissing):
+        scopes = " ".join(error.needed).encode()
+        response.raw_headers.append((b"www-authenticate", b'Bearer error="insufficient_scope", scope="%s"' % scopes))
     response.raw_headers.append((b"cache-control", b"no-store"))
     return response
 

@@ -28,10 +28,10 @@ async def answer_result(call: Call, task: Task) -> Response:
     """Return what `GET …/result` answers for this task, with its Location."""
     if not task.final:
         view = await call.engine.view(task)
-        response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix), 202)
+        response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 202)
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))
     elif task.status is not Status.DONE and not _is_left_behind(task):
-        response = ended_without_result(task)
+        response = ended_without_result(task, tracebacks=call.admin)
     elif task.payload_dropped:
         response = problem(ResultExpired(f"the result of task {task.id} is no longer kept"))
     else:
@@ -57,11 +57,15 @@ async def _kept(call: Call, task: Task) -> Response:
     return await serve_file(call, task.result_file, gone)
 
 
-def ended_without_result(task: Task) -> Response:
+def ended_without_result(task: Task, *, tracebacks: bool = False) -> Response:
+    """Return what is said instead of a result; tracebacks are for admins."""
     if task.status is Status.FAILED:
         why = task.error.message if task.error is not None else str(task.reason)
         error: OffloadError = TaskFailed(
-            f"task {task.id} failed: {why}", task=task.id, reason=task.reason, error=error_fields(task.error)
+            f"task {task.id} failed: {why}",
+            task=task.id,
+            reason=task.reason,
+            error=error_fields(task.error, tracebacks=tracebacks),
         )
         return problem(error)
     if task.status is Status.CANCELED:

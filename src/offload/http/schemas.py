@@ -2,6 +2,7 @@
 
 from typing import Any, get_args
 
+from offload.core.keys import KeyScope
 from offload.core.task import Moment, Reason, Status
 from offload.http.problems import PROBLEMS
 
@@ -111,7 +112,7 @@ PROBLEM: Schema = {
         "errors": array(MISTAKE), "index": integer("Which task of a batch."),
         "limit": integer(), "retry_after": integer("Seconds."),
         "error": nullable(ERROR), "reason": REASON, "task": text(),
-        "checks": CHECKS,
+        "checks": CHECKS, "scopes": array(text(), description="Which of the scopes the key would need."),
     },
     "required": ["type", "title", "status", "detail", "code"],
 }  # fmt: skip
@@ -154,6 +155,30 @@ CREATION: Schema = {
     "additionalProperties": False,
 }  # fmt: skip
 
+SCOPES = array(text(enum=[str(scope) for scope in KeyScope]), minItems=1)
+RATE = text("Requests in a time, as in 10/s, 600/m, 5000/h.", pattern="^[1-9][0-9]{0,8}/(s|m|h|d)$")
+KEY_FIELDS: dict[str, Schema] = {
+    "id": text("Names the key; no secret."), "owner": text(), "scopes": SCOPES, "created_at": TIME,
+    "expires_at": nullable(TIME), "revoked_at": nullable(TIME), "last_used_at": nullable(TIME),
+    "rate": nullable(RATE), "tasks_max": nullable(integer("Unfinished tasks of the owner.")),
+    "bytes_max": nullable(integer("Bytes stored for the owner.")),
+}  # fmt: skip
+KEY_WISH = closed(
+    {
+        "owner": text(pattern="^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"), "scopes": SCOPES,
+        "expires_seconds": nullable(number(minimum=1, maximum=100 * 366 * 86_400)), "rate": nullable(RATE),
+        "tasks_max": nullable(integer(minimum=1, maximum=2**53 - 1)),
+        "bytes_max": nullable(integer(minimum=1, maximum=2**53 - 1)),
+    },
+    optional=("expires_seconds", "rate", "tasks_max", "bytes_max"),
+)  # fmt: skip
+LINKS = closed(
+    {
+        "expires_at": TIME, "events": text(), "result": text(),
+        "input": {"type": "object", "additionalProperties": text(), "description": "One for each input file."},
+    }
+)  # fmt: skip
+
 COMPONENTS: dict[str, Schema] = {
     "Task": TASK,
     "State": STATE,
@@ -171,6 +196,12 @@ COMPONENTS: dict[str, Schema] = {
         "type": "object", "properties": {"tasks": array(ref("Creation"), minItems=1, maxItems=1000)},
         "required": ["tasks"], "additionalProperties": False,
     },
+    "Key": closed(KEY_FIELDS),
+    "Keys": closed({"keys": array(ref("Key"))}),
+    "NewKey": closed({"key": text("The key itself."), **KEY_FIELDS}),
+    "KeyWish": KEY_WISH,
+    "Links": LINKS,
+    "LinksWish": closed({"seconds": nullable(number(minimum=1, maximum=3600, default=300))}, optional=("seconds",)),
     "Alive": closed({"status": text(enum=["alive"])}),
     "Ready": closed({"status": text(enum=["ready"]), "checks": CHECKS}),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Serves an application on a loopback address with uvicorn, whose signals, lifespan and bounds are ours."""
+"""Serves an application with uvicorn, whose signals, lifespan and bounds are ours."""
 
 import asyncio
 import contextlib
@@ -55,9 +55,9 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket bound to a loopback address. Raise WrongSetting."""
-    address = loopback_address(host)
+def listen(host: str, port: int, *, has_keys: bool = False) -> socket.socket:
+    """Return a socket bound to an address. Raise WrongSetting, without keys for every address but a loopback one."""
+    address = any_address(host) if has_keys else loopback_address(host)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -80,8 +80,17 @@ def loopback_address(host: str) -> str:
             return bare
     raise WrongSetting(
         f"host {host!r} is not a loopback address: this server has no keys, so it only listens on 127.0.0.1, "
-        f"::1 or localhost; put a reverse proxy that checks who asks in front of it"
+        f"::1 or localhost; make one first: offload keys create --owner NAME --scopes submit,read"
     )
+
+
+def any_address(host: str) -> str:
+    """Return the address that a host setting means. Raise WrongSetting."""
+    bare = "127.0.0.1" if host.lower() == "localhost" else host.strip("[]")
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        raise WrongSetting(f"host {host!r} is not an IP address; 0.0.0.0 and :: are all of this machine's") from None
 
 
 class _Server(uvicorn.Server):

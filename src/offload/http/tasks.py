@@ -8,12 +8,13 @@ from starlette.responses import Response
 
 from offload.core.errors import WrongValue
 from offload.core.task import Status, Task
+from offload.http.access import share
 from offload.http.call import Call
 from offload.http.conditional import not_modified, task_etag
 from offload.http.options import TAG_KEY_MAX, TAG_VALUE_MAX, check_text, read_time
 from offload.http.present import encode, json_answer, state_json, task_json, task_path, tasks_json
 from offload.http.reading import say_applied, task_id_of, wait_for
-from offload.ports import Filter
+from offload.ports import Added, Filter
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
 NAME_MAX = 100
@@ -38,7 +39,7 @@ async def _read(call: Call, *, state_only: bool) -> Response:
     else:
         view = await call.engine.view(task)
         body = (
-            state_json(view) if state_only else task_json(view, call.config.result_inline_bytes_max, call.config.prefix)
+            state_json(view) if state_only else task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin)
         )
         response = json_answer(body)
     response.raw_headers.append((b"etag", etag.encode()))
@@ -66,7 +67,10 @@ async def cancel_task(call: Call) -> Response:
 async def retry_task(call: Call) -> Response:
     """One more attempt for a task that FAILED or was CANCELED."""
     await call.no_body()
-    return _steered(call, await call.engine.revive(call.sees, task_id_of(call)), 202)
+    with await share(call, tasks=1) as held:
+        task = await call.engine.revive(call.sees, task_id_of(call))
+        held.keep(Added(task=task, fresh=True))
+    return _steered(call, task, 202)
 
 
 async def delete_task(call: Call) -> Response:
@@ -83,12 +87,12 @@ async def list_tasks(call: Call) -> Response:
     page = found[: wanted.limit - 1]
     following = cursor_of(page[-1].key) if len(found) == wanted.limit else None
     views = [call.engine.views.at_once(task) for task in page]
-    return json_answer(tasks_json(views, call.config.result_inline_bytes_max, call.config.prefix, next=following))
+    return json_answer(tasks_json(views, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin, next=following))
 
 
 def _steered(call: Call, task: Task, status: int) -> Response:
     view = call.engine.views.at_once(task)
-    response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix), status)
+    response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), status)
     response.raw_headers.append((b"location", task_path(task, call.config.prefix).encode()))
     if not task.final:
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))

@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import fnmatch
-import ipaddress
 import os
 import re
 import tomllib
@@ -39,7 +38,7 @@ class Settings:
 
     # fmt: off
     jobs: str = declare("", "the file or module that holds the jobs", TEXT)
-    host: str = declare("127.0.0.1", "the address to listen on; loopback only", TEXT)
+    host: str = declare("127.0.0.1", "the address to listen on; beyond loopback only once there are keys", TEXT)
     port: int = declare(8000, "the port to listen on; 0 takes a free one", COUNT, least=0, most=65535)
     workers: int = declare(
         _usable_cpus, "worker processes for jobs that do not say their own", COUNT,
@@ -107,6 +106,7 @@ class Settings:
         "", "for wrap and proxy: the path below which offload's own routes are, such as /offload", TEXT)
 
     hosts: tuple[str, ...] = declare((), "names besides the loopback ones that a Host header may have", NAMES)
+    metrics_open: bool = declare(False, "whether /metrics needs no key when there are keys", FLAG)
     log_level: str = declare("info", "how much the server logs", TEXT, choices=("debug", "info", "warning", "error"))
     log_format: str = declare("console", "how the server logs, on standard error", TEXT, choices=("console", "json"))
     # fmt: on
@@ -281,11 +281,6 @@ def _where(settings: Settings, name: str) -> str:
 def _contradictions(settings: Settings) -> Iterable[str]:
     lease, heartbeat = settings.lease_seconds, settings.heartbeat_seconds
     audit, payload = show_seconds(settings.audit_seconds), show_seconds(settings.payload_seconds)
-    if not _is_loopback(settings.host):
-        yield (
-            f"{_where(settings, 'host')}: {settings.host!r} is not a loopback address; "
-            "without keys offload listens on 127.0.0.1, ::1 or localhost only"
-        )
     if heartbeat * 2 > lease:
         yield (
             f"{_where(settings, 'heartbeat_seconds')}: {heartbeat:g} s is more than half of lease_seconds "
@@ -296,10 +291,3 @@ def _contradictions(settings: Settings) -> Iterable[str]:
             f"{_where(settings, 'audit_seconds')}: {audit} is less than payload_seconds ({payload}): "
             "the row of a task outlives its payload"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

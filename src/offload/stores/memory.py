@@ -10,6 +10,7 @@ from offload.core.task import Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Event, Facts, decide, difference
 from offload.ports import Added, Ask, Depth, Filter, LooseFile, NewTask, Note, Purged, Renewal, Retention
 from offload.stores.memory_deliveries import MemoryDeliveries
+from offload.stores.memory_keys import MemoryKeys
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class _UsedKey:
 
 
 class MemoryStore:
-    """Keep every promise of TaskStore, QueueStore and FileStore except durability; `deliveries` has callbacks."""
+    """Keep every promise of the ports but durability: TaskStore, QueueStore, FileStore, `deliveries` and `keys`."""
 
     def __init__(self) -> None:
         self._rows: dict[int, _Row] = {}
@@ -39,6 +40,11 @@ class MemoryStore:
         self._files: dict[str, LooseFile] = {}
         self._last_key = 0
         self.deliveries = MemoryDeliveries()
+        self.keys = MemoryKeys(
+            tasks=lambda: [row.task for row in self._rows.values()],
+            due=lambda queue: [row.task for row in self._line(queue)],
+            files=lambda: self._files.values(),
+        )
 
     async def add(self, new: Sequence[NewTask]) -> list[Added]:
         last_key, used = self._last_key, dict(self._used)

@@ -2,7 +2,7 @@
 // Builds the reference from openapi.json. Data becomes text nodes only, never markup.
 
 const METHODS = ["get", "post", "put", "delete"];
-const TAGS = ["jobs", "tasks", "files", "queues", "node"];
+const TAGS = ["jobs", "tasks", "files", "queues", "keys", "node"];
 let api = {};
 
 function make(name, attributes, ...children) {

@@ -19,6 +19,7 @@ from offload.stores.sqlite import reads
 from offload.stores.sqlite.counts import Counts
 from offload.stores.sqlite.deliveries import Bell, SqliteDeliveries
 from offload.stores.sqlite.file import FileLock, check, migrate, open_reader, open_writer, translated
+from offload.stores.sqlite.keys import SqliteKeys
 from offload.stores.sqlite.purge import purge, purge_files
 from offload.stores.sqlite.statements import rows
 from offload.stores.sqlite.transaction import Transaction
@@ -29,7 +30,7 @@ Answer = TypeVar("Answer")
 
 
 class SqliteStore:
-    """TaskStore, QueueStore and FileStore in one file, owned by this process until `close`; `deliveries` in it too."""
+    """TaskStore, QueueStore and FileStore in one file, owned until `close`; `deliveries` and `keys` are ports too."""
 
     def __init__(self, path: Path, lock: FileLock, writer: Writer, counts: Counts, bell: Bell) -> None:
         self._path = path
@@ -42,6 +43,7 @@ class SqliteStore:
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="offload-reader")
         self._closed = False
         self.deliveries = SqliteDeliveries(self._run, self._read, bell)
+        self.keys = SqliteKeys(self._run, self._read)
 
     @classmethod
     async def open(cls, path: Path, *, relaxed: bool = False, checked: bool = False) -> Self:

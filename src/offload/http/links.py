@@ -1,0 +1,53 @@
+"""Signed links: one address of one task for a browser, which cannot send a key; short-lived and only to read."""
+
+import base64
+import hmac
+import secrets
+from urllib.parse import quote
+
+from offload.core.task import Record, Seconds
+
+LINK_SECONDS, LINK_SECONDS_MAX = 300.0, 3600.0
+
+
+class Taken(Record, frozen=True, kw_only=True):
+    """Whose key a link stands for, and what is left of the query."""
+
+    key_id: str
+    query: bytes
+
+
+class Links:
+    """Signs with a secret of this process alone: a link does not outlive it, and no copy of the store makes one."""
+
+    SIGN = b"signed="
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+
+    def signed(self, path: str, *, key_id: str, until: Seconds) -> str:
+        """Return the link that reads `path` in the name of a key."""
+        ends = int(until)
+        return f"{quote(path)}?signed={key_id}.{ends}.{self._mac(path, key_id, ends)}"
+
+    def taken(self, path: str, query: bytes, now: Seconds) -> Taken | None:
+        """Take the signature from the query of a GET; None when it is not valid."""
+        rest = []
+        text = ""
+        for part in query.decode("latin-1").split("&"):
+            if part.startswith("signed=") and not text:
+                text = part.removeprefix("signed=")
+            else:
+                rest.append(part)
+        key_id, _, more = text.partition(".")
+        ends, _, mac = more.partition(".")
+        if not (ends.isascii() and ends.isdigit() and len(ends) < 13):
+            return None
+        right = hmac.compare_digest(self._mac(path, key_id, int(ends)).encode(), mac.encode())
+        if not right or int(ends) < now:
+            return None
+        return Taken(key_id=key_id, query="&".join(rest).encode("latin-1"))
+
+    def _mac(self, path: str, key_id: str, ends: int) -> str:
+        said = f"GET\n{path}\n{key_id}\n{ends}".encode("utf-8", "surrogateescape")
+        return base64.urlsafe_b64encode(hmac.digest(self._secret, said, "sha256")).decode().rstrip("=")
