@@ -172,8 +172,9 @@ async def test_callbacks_and_what_signs_them_are_their_owners(tmp_path: Path) ->
         missing = str(uuid4())
         foreign = [await ask(server, anna, "GET", f"/v1/callbacks?task={each}") for each in (task, missing)]
         assert foreign[0].status_code == 404 and seen(foreign[0], task) == seen(foreign[1], missing)
-        replays = [await ask(server, anna, "POST", f"/v1/callbacks/{each}/replay") for each in (told["id"], missing)]
-        assert replays[0].status_code == 404 and seen(replays[0], told["id"]) == seen(replays[1], missing)
+        nosuch = told["id"][::-1]
+        replays = [await ask(server, anna, "POST", f"/v1/callbacks/{each}/replay") for each in (told["id"], nosuch)]
+        assert replays[0].status_code == 404 and seen(replays[0], told["id"]) == seen(replays[1], nosuch)
         assert (await ask(server, bert, "POST", f"/v1/callbacks/{told['id']}/replay")).status_code == 202
         secrets = [(await ask(server, token, "GET", "/v1/callbacks/secret")).json()["secret"] for token in (anna, bert)]
         assert secrets[0] != secrets[1]
