@@ -49,6 +49,7 @@ class Node:
     http: HttpConfig
     catalog: Catalog
     settings: Settings
+    keyring: Keyring
 
 
 @asynccontextmanager
@@ -94,7 +95,14 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
         stack.push_async_callback(deliverer.stop)  # after the engine: what ends while that stops is told at once
         await engine.start()
         stack.push_async_callback(engine.stop, settings.grace_seconds)
-        yield Node(engine=engine, app=make_app(engine, http, keyring), http=http, catalog=catalog, settings=settings)
+        yield Node(
+            engine=engine,
+            app=make_app(engine, http, keyring),
+            http=http,
+            catalog=catalog,
+            settings=settings,
+            keyring=keyring,
+        )
 
 
 @asynccontextmanager

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def listener_of(settings: Settings) -> socket.socket:
-    """Return a socket on the address in the settings. Raise WrongSetting, also beyond loopback while there are no keys."""
+    """Return a socket on the address in the settings. Raise WrongSetting; without keys only loopback will do."""
     from offload import compose
     from offload.http.server import listen
 

@@ -1,5 +1,7 @@
 """The routes, on one screen, and the application that serves them."""
 
+from collections.abc import Mapping
+
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
@@ -17,9 +19,13 @@ from offload.http.front import Endpoint, Front, Methods, nowhere
 def make_app(engine: Engine, config: HttpConfig, keyring: Keyring) -> ASGIApp:
     """Return the ASGI application over an engine and a keyring that somebody else starts and stops."""
     guard = Guard(config, engine.clock)
-    routes = [Route(path, Methods(path, methods, guard)) for path, methods in ROUTES.items()]
-    router = Router(routes, redirect_slashes=False, default=nowhere)
-    return Front(router, engine, config, keyring=keyring, guard=guard, submit=jobs.submit)
+    return Front(router_of(ROUTES, guard), engine, config, keyring=keyring, guard=guard, submit=jobs.submit)
+
+
+def router_of(routes: Mapping[str, Mapping[str, Endpoint]], guard: Guard) -> Router:
+    """Return what finds the endpoint of a request, past the guard."""
+    found = [Route(path, Methods(path, methods, guard)) for path, methods in routes.items()]
+    return Router(found, redirect_slashes=False, default=nowhere)
 
 
 async def schedules(call: Call) -> Response:

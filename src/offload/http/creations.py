@@ -79,7 +79,8 @@ async def _create_one(call: Call, task_id: str, *, key: str | None, own: bool) -
 async def _created(call: Call, added: Added, *, own: bool) -> Response:
     view = call.engine.views.at_once(added.task)
     response = json_answer(
-        task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 201 if added.fresh or not own else 200
+        task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin),
+        201 if added.fresh or not own else 200,
     )
     response.raw_headers.append((b"location", task_path(added.task, call.config.prefix).encode()))
     if not added.fresh and not own:
@@ -120,7 +121,9 @@ async def create_batch(call: Call) -> Response:
         added = await create_all(call, orders, places, stagings)
         held.keep(*added)
     views = [call.engine.views.at_once(one.task) for one in added]
-    response = json_answer(tasks_json(views, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 201)
+    response = json_answer(
+        tasks_json(views, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 201
+    )
     if added and not any(one.fresh for one in added):
         response.raw_headers.append((b"idempotency-replayed", b"true"))
     return response

@@ -64,7 +64,9 @@ def _accepted(call: Call, view: View, *, minimal: bool) -> Response:
     if minimal:
         response = Response(status_code=204)
     else:
-        response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 202)
+        response = json_answer(
+            task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 202
+        )
     response.raw_headers.append((b"location", task_path(view.task, call.config.prefix).encode()))
     if not view.task.final:
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))

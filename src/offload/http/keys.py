@@ -11,7 +11,7 @@ from offload.core.keys import ApiKey, Wish, read_owner, read_rate, read_scopes
 from offload.core.task import Seconds
 from offload.http.call import Call
 from offload.http.links import LINK_SECONDS, LINK_SECONDS_MAX
-from offload.http.present import encode, json_answer, rfc3339, task_path
+from offload.http.present import SECRET_TYPE, encode, json_answer, rfc3339, task_path
 from offload.http.problems import WrongBody, WrongContentType
 from offload.http.reading import task_of
 
@@ -57,14 +57,15 @@ async def create_links(call: Call) -> Response:
 
     def link(path: str) -> str:
         # without keys nobody needs a signature
-        return call.links.signed(path, key_id=key_id, until=until) if key_id else quote(path)
+        signed = call.links.signed(path, key_id=key_id, until=until) if key_id else quote(path)
+        return call.config.prefix + signed
 
     own = task_path(task)
     return _unkept({
         "expires_at": rfc3339(until),
         "events": link(f"{own}/events"),
         "result": link(f"{own}/result"),
-        "input": {file.field: link(f"{own}/input/{file.field}") for file in task.files},
+        "input": {file.field: link(f"{own}/input/{file.field}") for file in task.files if file.type != SECRET_TYPE},
     })  # fmt: skip
 
 

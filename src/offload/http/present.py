@@ -79,11 +79,13 @@ encode = msgspec.json.Encoder().encode
 
 
 def task_json(view: View, inline_bytes_max: int, prefix: str = "", *, tracebacks: bool = False) -> bytes:
-    """Return the JSON of a task; `prefix` is the path below which clients find our routes; tracebacks are for admins."""
+    """Return the JSON of a task; clients find our routes below `prefix`, and tracebacks are for admins."""
     return encode(_shown(view, inline_bytes_max, prefix, tracebacks))
 
 
-def tasks_json(views: list[View], inline_bytes_max: int, prefix: str = "", *, tracebacks: bool = False, **more: Any) -> bytes:
+def tasks_json(
+    views: list[View], inline_bytes_max: int, prefix: str = "", *, tracebacks: bool = False, **more: Any
+) -> bytes:
     """Return `{"tasks": […], …}`."""
     return encode({"tasks": [_shown(view, inline_bytes_max, prefix, tracebacks) for view in views], **more})
 

@@ -28,7 +28,9 @@ async def answer_result(call: Call, task: Task) -> Response:
     """Return what `GET …/result` answers for this task, with its Location."""
     if not task.final:
         view = await call.engine.view(task)
-        response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 202)
+        response = json_answer(
+            task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 202
+        )
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))
     elif task.status is not Status.DONE and not _is_left_behind(task):
         response = ended_without_result(task, tracebacks=call.admin)

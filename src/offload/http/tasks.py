@@ -39,7 +39,9 @@ async def _read(call: Call, *, state_only: bool) -> Response:
     else:
         view = await call.engine.view(task)
         body = (
-            state_json(view) if state_only else task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin)
+            state_json(view)
+            if state_only
+            else task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin)
         )
         response = json_answer(body)
     response.raw_headers.append((b"etag", etag.encode()))
@@ -87,12 +89,18 @@ async def list_tasks(call: Call) -> Response:
     page = found[: wanted.limit - 1]
     following = cursor_of(page[-1].key) if len(found) == wanted.limit else None
     views = [call.engine.views.at_once(task) for task in page]
-    return json_answer(tasks_json(views, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin, next=following))
+    return json_answer(
+        tasks_json(
+            views, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin, next=following
+        )
+    )
 
 
 def _steered(call: Call, task: Task, status: int) -> Response:
     view = call.engine.views.at_once(task)
-    response = json_answer(task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), status)
+    response = json_answer(
+        task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), status
+    )
     response.raw_headers.append((b"location", task_path(task, call.config.prefix).encode()))
     if not task.final:
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))

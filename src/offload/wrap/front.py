@@ -5,14 +5,14 @@ from email.utils import formatdate
 
 import msgspec
 from starlette.responses import Response
-from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from offload.engine.engine import Engine
-from offload.http.app import ROUTES, at
+from offload.compose import Node
+from offload.http.access import Guard
+from offload.http.app import ROUTES, router_of
 from offload.http.call import Call
 from offload.http.config import HttpConfig
-from offload.http.front import Endpoint, Front, nowhere
+from offload.http.front import Endpoint, Front
 from offload.http.prefer import read_preferences
 from offload.http.problems import RouteDoesNotExist, WrongRequest
 from offload.ports import Clock
@@ -31,18 +31,19 @@ class Wrapped:
     """The ASGI application: the wrapped one, with tasks."""
 
     def __init__(
-        self, app: ASGIApp, engine: Engine, config: HttpConfig, *, slow: Sequence[Slow] = (), prefix: str = ""
+        self, app: ASGIApp, node: Node, config: HttpConfig, *, slow: Sequence[Slow] = (), prefix: str = ""
     ) -> None:
+        engine, keyring = node.engine, node.keyring
         self._app = app
         self._slow = tuple(slow)
         self._prefix = prefix
         self._clock: Clock = engine.clock
         self._adds_date = not config.adds_date
         config = msgspec.structs.replace(config, prefix=prefix, request_jobs=frozenset(engine.catalog.jobs))
-        router = Router([at(path, **methods) for path, methods in _own_routes().items()], redirect_slashes=False,
-                        default=nowhere)  # fmt: skip
-        self._own = Front(router, engine, config, submit=_no_submit)
-        self._requests = _Requests(router, engine, config, submit=storing.submit)
+        guard = Guard(config, engine.clock)
+        router = router_of(_own_routes(), guard)
+        self._own = Front(router, engine, config, keyring=keyring, guard=guard, submit=_no_submit)
+        self._requests = _Requests(router, engine, config, keyring=keyring, guard=guard, submit=storing.submit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,7 +97,10 @@ class Wrapped:
 
 
 class _Requests(Front):
-    """Takes requests that become tasks. Who sends them, and to which name, is for the application to judge."""
+    """Takes requests that become tasks. Who sends them, and to which name, is for the application to judge.
+
+    A key of ours makes its owner the task's; once there are keys, admins read those of everybody else.
+    """
 
     kind_of_call = storing.RequestCall
 
@@ -104,6 +108,8 @@ class _Requests(Front):
         if b"transfer-encoding" in call.fields and b"content-length" in call.fields:
             raise WrongRequest("the length of the body is told in two ways")
         call.route = "request"
+        if self._keyring.locked:
+            self._guard.recognise(call)
         call.parameters = {"job": scope["offload.job"]}
         await call.answer(await self._submit(call))
 

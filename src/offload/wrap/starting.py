@@ -43,7 +43,7 @@ def http_config(config: HttpConfig) -> HttpConfig:
 def front(node: Node, app: ASGIApp, config: HttpConfig) -> Wrapped:
     """Return the application with tasks, over a node that runs."""
     settings = node.settings
-    return Wrapped(app, node.engine, config, slow=read_slow(settings.slow), prefix=settings.prefix)
+    return Wrapped(app, node, config, slow=read_slow(settings.slow), prefix=settings.prefix)
 
 
 @asynccontextmanager
