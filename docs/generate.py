@@ -176,6 +176,8 @@ def command_line() -> str:
         ["queues"],
         ["callbacks"],
         *(["callbacks", action] for action in ("list", "replay", "test", "secret")),
+        ["keys"],
+        *(["keys", action] for action in ("create", "list", "revoke")),
         ["check"],
         ["settings"],
     ):
