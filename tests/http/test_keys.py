@@ -212,6 +212,32 @@ async def test_an_owner_may_have_so_much_stored(tmp_path: Path) -> None:
         assert [answer.status_code for answer in chunked] == [201, 429], "what announces no size is counted too"
 
 
+async def test_what_is_deleted_makes_room_again(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        token = await key_of(server, "anna", bytes_max=10_000)
+        headers = {**bearer(token), "content-type": "image/png", "prefer": "wait=30"}
+        first = await server.client.post("/v1/jobs/copy", content=b"x" * 4_000, headers=headers)
+        assert first.status_code == 200
+        async with asyncio.timeout(30):  # the result of the first counts too, once it is looked for
+            while (await server.client.post("/v1/jobs/copy", content=b"x" * 2_500, headers=headers)).status_code != 429:
+                await asyncio.sleep(0.1)
+        for task in (await ask(server, token, "GET", "/v1/tasks")).json()["tasks"]:
+            assert (await ask(server, token, "DELETE", task["links"]["self"])).status_code == 200
+        async with asyncio.timeout(30):
+            while (await server.client.post("/v1/jobs/copy", content=b"x" * 2_500, headers=headers)).status_code == 429:
+                await asyncio.sleep(0.1)
+
+
+async def test_strangers_hear_that_there_is_trouble_and_not_which(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        setattr(server.engine.parts.workers, "workers", list)  # noqa: B010 - an instance of a protocol
+        assert (await server.client.get("/readyz")).json()["checks"]["workers"] == "none running"
+        await key_of(server, "anna")
+        answer = await server.client.get("/readyz")
+        assert told(answer) == (503, "NotReady") and answer.json()["checks"]["workers"] == "trouble"
+        assert "none running" not in answer.text
+
+
 async def test_wrong_keys_tire_their_own_address_and_nobody_with_a_right_one(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         token = await key_of(server, "anna")
