@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve quick test check format bench docs clean
+.PHONY: help demo serve quick test check format faults bench docs clean
 
 help:
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ check: .venv/.dev ## format, lint, types, and the rules of the house
 format: .venv/.dev ## put layout and import order right
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+faults: .venv/.dev ## deep fault runs: many simulated lives, and as root many power cuts
+	@SIMULATION_SEEDS=$(or $(SEEDS),10000) $(BIN)/python -m pytest -q -n 2 tests/simulation
+	@POWER_CUTS=$(or $(CUTS),60) $(BIN)/python -m pytest -q -s tests/faults/test_power_cut.py
 
 bench: .venv/.bench ## measure on this machine; prints a table and writes it to bench/results/
 	@$(BIN)/python -m bench

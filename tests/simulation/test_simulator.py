@@ -1,4 +1,4 @@
-"""Whatever clients and workers do, in whatever order: the invariants hold. More seeds: `make simulate SEEDS=10000`."""
+"""Whatever clients and workers do, in whatever order: the invariants hold. More seeds: `make faults SEEDS=10000`."""
 
 import os
 from pathlib import Path
