@@ -66,6 +66,12 @@ class Speech:
             self._said_at = time.monotonic()
             self._send(said)
 
+    def say_when_due(self) -> None:
+        """Send what was held back, unless something was sent so lately that it is still too soon."""
+        with self._lock:
+            if self._progress or self._outputs or self._log:
+                self._say_soon()
+
     def end(self) -> None:
         """Send the rest; whatever a stray thread says from now on is dropped."""
         with self._lock:
@@ -111,4 +117,4 @@ class Later:
             with self._lock:
                 waiting, self._waiting = self._waiting, set()
             for speech in waiting:
-                speech.say()
+                speech.say_when_due()
