@@ -13,14 +13,17 @@ POSITIONAL_MAX = 5
 # written in two halves, so that this file does not break its own rule
 WRONG_NAMES = tuple(a + b for a, b in (("job", "_id"), ("task", "_name"), ("enq", "ueue"), ("NotImplemented", "Error")))
 WRONG_TEXT = tuple(a + b for a, b in (("TO", "DO"), ("FIX", "ME"), ("for", " now,"), ("for", " now.")))
+# paths of one machine, and the addresses that lock files take in from whatever registry was asked
 PRIVATE_TEXT = tuple(
     a + b
     for a, b in (
-        ("pypi", ".org"), ("python", "hosted.org"), ("npmjs", ".org"), ("npmjs", ".com"), ("deb.debian", ".org"),
-        ("crates", ".io"), ("proxy.golang", ".org"), ("/work/", "main"), ("/work/", "shared"), ("/opt/", "wheels"),
-        ("/opt/", "pypi"), ("../", "shared"), ("DESIGN", ".md"), ("WIRE", ".md"), ("FAULTS", ".md"), ("BRIEF", ".md"),
+        ("/ho", "me/"),
+        ("/ro", "ot/"),
+        ("/simple", '/"'),
+        ('"resolved": "', "http"),
+        ("/packages/", "source/"),
     )
-)  # fmt: skip
+)
 WRONG_ENDS = ("Manager", "Handler", "Helper", "Util", "Utils", "Base", "Common", "Service")
 DRAWERS = {"utils", "util", "helpers", "common", "types", "constants", "misc"}
 BANNER = re.compile(r"^\s*#\s*[-=#*~─]{2,}", re.MULTILINE)
