@@ -21,9 +21,11 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "offload.stores.memory_deliveries": ("offload.core", "offload.ports"),
     "offload.stores.memory_keys": ("offload.core", "offload.ports"),
+    "offload.stores.memory_nodes": ("offload.core", "offload.ports"),
     "offload.stores.sqlite": ("offload.core", "offload.ports", "offload.stores.migrate"),
     "offload.blobs": ("offload.core", "offload.ports"),
     "offload.egress": ("offload.core", "offload.ports"),
+    "offload.bells": ("offload.core", "offload.ports"),
     "offload.workers": ("offload.core", "offload.ports"),
     # the side that runs in the child process, beside user code
     "offload.workers.child": ("offload.core", "offload.loading", "offload.workers"),
@@ -34,7 +36,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.testing": ("offload.core",),
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
-        "offload.stores", "offload.blobs", "offload.egress", "offload.workers", "offload.http", "offload.telemetry",
+        "offload.stores", "offload.bells", "offload.blobs", "offload.egress", "offload.workers", "offload.http",
+        "offload.telemetry",
     ),
     # how a wrapped application is called: in the server, and in its worker processes
     "offload.wrap.apps": ("offload.core", "offload.loading"),
@@ -59,7 +62,9 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.stores.memory": ("msgspec",),
     "offload.stores.memory_deliveries": ("msgspec",),
     "offload.stores.memory_keys": ("msgspec",),
+    "offload.stores.memory_nodes": (),
     "offload.stores.sqlite": ("apsw", "msgspec", "structlog"),
+    "offload.bells": (),
     "offload.egress": ("aiohttp", "yarl", "idna"),
     "offload.workers": ("msgspec", "psutil", "structlog", "pydantic"),
     "offload.workers.child": ("msgspec", "pydantic"),
