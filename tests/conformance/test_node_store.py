@@ -32,7 +32,16 @@ async def test_the_newest_word_of_each_node_is_kept(open_nodes: OpenNodes) -> No
         two = state("two", 110.0, serves=False, jobs=("resize", "report"), queues=("images",), workers=3)
         await nodes.beat(two)
         await nodes.beat(state("one", 105.0))
-        newer = state("one", 111.0, stopping=True, running=2, looked_at=110.5)
+        newer = state(
+            "one",
+            111.0,
+            stopping=True,
+            running=2,
+            looked_at=110.5,
+            completions_per_second={"images": 2.5},
+            arrivals_per_second={"images": 3.0},
+            run_seconds={"resize": 0.25},
+        )
         await nodes.beat(newer)
         assert await nodes.all() == [newer, two]
 

@@ -6,7 +6,7 @@ from offload.core.task import Record, Seconds
 
 
 class NodeState(Record, frozen=True, kw_only=True):
-    """What a node says of itself at every heartbeat."""
+    """What a node says of itself at every heartbeat; a store keeps it as it is, as JSON for one."""
 
     name: str
     version: str
@@ -23,6 +23,12 @@ class NodeState(Record, frozen=True, kw_only=True):
     """Attempts that it holds."""
     looked_at: Seconds | None = None
     """When it last claimed, or had no place free; None: it has no workers."""
+    arrivals_per_second: dict[str, float] = {}
+    """By queue: what it accepted lately."""
+    completions_per_second: dict[str, float] = {}
+    """By queue: what it finished lately."""
+    run_seconds: dict[str, Seconds] = {}
+    """By job: how long its attempts took lately."""
 
 
 class NodeStore(Protocol):
