@@ -74,4 +74,7 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/": {"GET": pages.get_landing},
     "/docs": {"GET": pages.get_docs},
     "/docs/{name}": {"GET": pages.get_asset},
+    "/client.js": {"GET": pages.get_client},
+    "/client.d.ts": {"GET": pages.get_client},
+    "/client/{name}": {"GET": pages.get_client},
 }

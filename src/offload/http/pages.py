@@ -18,6 +18,16 @@ PAGE_POLICY = (
     b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 ASSETS = {"style.css": "text/css", "docs.js": "text/javascript", "mark.svg": "image/svg+xml"}
+CLIENT_TYPES = {".js": "text/javascript", ".d.ts": "text/plain"}
+CLIENT = (
+    "client.js",
+    "client.d.ts",
+    "client/events.js",
+    "client/upload.js",
+    "client/offload.js",
+    "client/offload.d.ts",
+)
+"""The JavaScript client as pages import it: copies of clients/js, so that they are there wherever the package is."""
 
 
 async def get_openapi(call: Call) -> Response:
@@ -41,6 +51,14 @@ async def get_asset(call: Call) -> Response:
     if name not in ASSETS:
         raise FileDoesNotExist(name)
     return _page(call, name, ASSETS[name])
+
+
+async def get_client(call: Call) -> Response:
+    """A module of the JavaScript client, or what TypeScript wants to know of it."""
+    name = call.path[1:]
+    if name not in CLIENT:
+        raise FileDoesNotExist(name)
+    return _page(call, f"javascript/{name}", CLIENT_TYPES[name[name.index(".") :]])
 
 
 def _page(call: Call, name: str, media_type: str) -> Response:
