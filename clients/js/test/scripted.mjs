@@ -5,15 +5,17 @@ import { createServer } from "node:http";
 export const ID = "8c0f3e9a-0b57-4c1e-9d3f-2f6a1f0f7d11";
 export const TASK = `/v1/tasks/${ID}`;
 
-/** Serve with `answer(request, response, asked)` until the test ends; returns `{url, asked}`. */
+/** Serve with `answer(request, response, asked)` until the test ends; `asked` holds whole requests, `broken` counts others. */
 export async function scripted(test, answer) {
   const asked = [];
+  const told = { asked, broken: 0 };
   const server = createServer(async (request, response) => {
     const chunks = [];
     try {
       for await (const chunk of request) chunks.push(chunk);
     } catch {
-      return; // the client has gone
+      told.broken++; // the client has gone
+      return;
     }
     const { method, url, headers } = request;
     asked.push({ method, url, headers, body: Buffer.concat(chunks).toString(), at: performance.now() });
@@ -24,7 +26,7 @@ export async function scripted(test, answer) {
     server.closeAllConnections();
     server.close();
   });
-  return { url: `http://127.0.0.1:${server.address().port}`, asked };
+  return Object.assign(told, { url: `http://127.0.0.1:${server.address().port}` });
 }
 
 export function json(response, status, value, headers = {}) {

@@ -13,7 +13,7 @@ export async function listen(trip, url, tell) {
       trip.after = id;
       trip.onEvent?.(step.value);
       if (event === "status") tell({ ...data, position: undefined, eta_seconds: undefined });
-      if (event === "progress") tell({ progress: { fraction: data.fraction, message: data.message } });
+      if (event === "progress") tell({ progress: { fraction: data.fraction ?? null, message: data.message ?? "" } });
     }
   } finally {
     await events.return();

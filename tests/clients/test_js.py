@@ -1,0 +1,69 @@
+"""The JavaScript client in Node: against servers that refuse and break, and against a real one."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Server
+
+HERE = Path(__file__).parent
+CLIENT = HERE.parents[1] / "clients" / "js"
+OLDEST = (20, 3)
+MAIN_BYTES_MAX = 10_000
+
+
+def node() -> str:
+    """Return a Node that is new enough: the system's (Debian 12 has 18, which is not), else the one within playwright."""
+    found = [shutil.which("node")]
+    try:
+        import playwright
+
+        found.append(str(Path(playwright.__file__).parent / "driver" / "node"))
+    except ImportError:
+        pass
+    for path in filter(None, found):
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.match(r"v(\d+)\.(\d+)", said)
+        if version and (int(version[1]), int(version[2])) >= OLDEST:
+            return path
+    pytest.skip(f"needs Node {'.'.join(map(str, OLDEST))} or later, or the package playwright, which brings one")
+
+
+def run(file: str, **env: str) -> None:
+    done = subprocess.run(
+        [node(), "--test", f"test/{file}"],
+        cwd=CLIENT,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "# SKIP" not in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("file", ["retries.test.mjs", "events.test.mjs"])
+def test_it_does_what_it_should_whatever_a_server_does(file: str) -> None:
+    run(file)
+
+
+def test_it_works_with_a_real_server(tmp_path: Path) -> None:
+    with Server(HERE / "jobs_for_clients.py", tmp_path / "data") as server:
+        run("server.test.mjs", OFFLOAD_URL=server.url)
+
+
+def test_every_test_file_is_run() -> None:
+    assert {file.name for file in (CLIENT / "test").glob("*.test.mjs")} == {
+        "retries.test.mjs",
+        "events.test.mjs",
+        "server.test.mjs",
+    }
+
+
+def test_what_a_page_has_to_load_is_small() -> None:
+    assert (CLIENT / "client.js").stat().st_size < MAIN_BYTES_MAX
