@@ -11,7 +11,7 @@ from offload.http.app import ROUTES
 from offload.http.problems import PROBLEMS
 from tests.http.kit import CATALOG, serving
 
-NOT_IN_THE_REFERENCE = {"/", "/docs", "/docs/{name}"}
+NOT_IN_THE_REFERENCE = {"/", "/docs", "/docs/{name}", "/client.js", "/client.d.ts", "/client/{name}"}
 LATER = ("/v1/schedules", "/v1/leases")
 
 
@@ -133,6 +133,12 @@ async def test_every_reference_in_openapi_leads_somewhere(tmp_path: Path) -> Non
         ("/docs/docs.js", "text/javascript"),
         ("/docs/style.css", "text/css"),
         ("/docs/mark.svg", "image/svg+xml"),
+        ("/client.js", "text/javascript"),
+        ("/client.d.ts", "text/plain"),
+        ("/client/events.js", "text/javascript"),
+        ("/client/offload.js", "text/javascript"),
+        ("/client/offload.d.ts", "text/plain"),
+        ("/client/upload.js", "text/javascript"),
     ],
 )
 async def test_the_pages_work_offline_under_a_strict_policy(tmp_path: Path, path: str, kind: str) -> None:
@@ -150,7 +156,9 @@ async def test_the_pages_work_offline_under_a_strict_policy(tmp_path: Path, path
             assert (await server.client.get(link)).status_code == 200, link
 
 
-async def test_other_names_below_docs_are_404(tmp_path: Path) -> None:
+async def test_other_names_below_docs_and_client_are_404(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
+        for name in ("nosuch.js", "client.js", "..%2f..%2fstyle.css", "offload.py"):
+            assert (await server.client.get(f"/client/{name}")).status_code == 404
         for name in ("nosuch.js", "index.html", "..%2fapp.py", "docs.html"):
             assert (await server.client.get(f"/docs/{name}")).status_code == 404

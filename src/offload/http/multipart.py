@@ -1,6 +1,8 @@
 """multipart/form-data: fields kept in memory under a limit, files streamed to where the caller wants them."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import unquote
 
 from multipart import (  # type: ignore[import-untyped]
     MultipartError,
@@ -19,6 +21,8 @@ from offload.ports import BlobWriter
 PARTS_MAX = 100
 PART_HEADER_BYTES_MAX = 8 * 1024
 BOUNDARY_MAX = 70
+_EXTENDED_NAME = re.compile(r";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s\"]+)", re.IGNORECASE)
+"""How a field that is ASCII names what is not (RFC 8187)."""
 
 
 class FormLimits(Record, frozen=True, kw_only=True):
@@ -158,6 +162,8 @@ def file_name_of(content_disposition: str | None) -> str:
     """Return the file name that a Content-Disposition field gives, empty when none."""
     if content_disposition is None:
         return ""
+    if extended := _EXTENDED_NAME.search(content_disposition):
+        return unquote(extended[1], errors="replace")
     return str(parse_options_header(content_disposition, unquote=content_disposition_unquote)[1].get("filename", ""))
 
 
