@@ -106,13 +106,15 @@ def test_aborting_cancels_the_task_and_stops_an_upload(tmp_path: Path) -> None:
             let task;
             const answer = client.call("nap", { seconds: 600 }, { signal, onTask(found) { task = found; } });
             const stopped = answer.catch((error) => error.name);
-            while (!task || (await client.get(task.id)).status !== "RUNNING") await new Promise((go) => setTimeout(go, 20));
+            const runs = async () => task && (await client.get(task.id)).status === "RUNNING";
+            while (!(await runs())) await new Promise((go) => setTimeout(go, 20));
             control.abort();
             return [await stopped, (await client.wait(task.id)).status];
         """
         assert run(page, script) == ["AbortError", "CANCELED"]
         script = """
-            const control = new AbortController(), { signal } = control, client = new Offload(), tags = { of: "upload" };
+            const control = new AbortController(), { signal } = control;
+            const client = new Offload(), tags = { of: "upload" };
             const document = new Blob([new Uint8Array(200_000_000)]);
             const answer = client.call("digest", { document }, { tags, signal, onUpload: () => control.abort() });
             return [await answer.catch((error) => error.name), (await client.list({ tags }).next()).done];

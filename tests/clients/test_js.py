@@ -17,7 +17,7 @@ MAIN_BYTES_MAX = 10_000
 
 
 def node() -> str:
-    """Return a Node that is new enough: the system's (Debian 12 has 18, which is not), else the one within playwright."""
+    """Return a Node that is new enough: the system's (that of Debian 12 is not), else the one within playwright."""
     found = [shutil.which("node")]
     try:
         import playwright
@@ -57,11 +57,18 @@ def test_it_works_with_a_real_server(tmp_path: Path) -> None:
         run("server.test.mjs", OFFLOAD_URL=server.url)
 
 
+def test_it_gives_the_own_answers_of_a_wrapped_application(tmp_path: Path) -> None:
+    app = f"{HERE / 'app_to_wrap.py'}:app"
+    with Server(app, tmp_path / "data", "--workers", "1", command="wrap") as server:
+        run("wrap.test.mjs", OFFLOAD_URL=server.url)
+
+
 def test_every_test_file_is_run() -> None:
     assert {file.name for file in (CLIENT / "test").glob("*.test.mjs")} == {
         "retries.test.mjs",
         "events.test.mjs",
         "server.test.mjs",
+        "wrap.test.mjs",
     }
 
 

@@ -59,7 +59,11 @@ async def test_a_raw_body_is_the_one_file_and_the_query_the_rest(tmp_path: Path)
             ({}, "image", "application/octet-stream"),
             ({"content-disposition": 'attachment; filename="a dog.png"'}, "a dog.png", "image/png"),
             ({"content-disposition": "attachment; filename*=UTF-8''h%C3%BCnd%20..%2F2.png"}, "2.png", "image/png"),
-            ({"content-disposition": "attachment; filename=x.gif; filename*=utf-8'de'h%C3%BCnd.png"}, "hünd.png", "image/png"),
+            (
+                {"content-disposition": "attachment; filename=x.gif; filename*=utf-8'de'h%C3%BCnd.png"},
+                "hünd.png",
+                "image/png",
+            ),
         ):
             answer = await server.client.post("/v1/jobs/copy?width=7", content=b"woof", headers=headers)
             assert answer.status_code == 202, answer.text

@@ -8,7 +8,9 @@ SERVED = ROOT / "src" / "offload" / "http" / "assets" / "javascript"
 
 
 def test_the_server_serves_the_client_as_it_is() -> None:
-    modules = {str(path.relative_to(SOURCE)) for path in (*SOURCE.glob("client*"), *SOURCE.glob("client/*")) if path.is_file()}
+    modules = {
+        str(path.relative_to(SOURCE)) for path in (*SOURCE.glob("client*"), *SOURCE.glob("client/*")) if path.is_file()
+    }
     assert modules == set(CLIENT), "src/offload/http/pages.py lists what is served"
     served = {str(path.relative_to(SERVED)) for path in SERVED.rglob("*") if path.is_file()}
     assert served == modules
