@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,16 @@ def test_it_gives_the_own_answers_of_a_wrapped_application(tmp_path: Path) -> No
         run("wrap.test.mjs", OFFLOAD_URL=server.url)
 
 
+def test_it_shows_its_key_wherever_it_asks(tmp_path: Path) -> None:
+    made = [sys.executable, "-m", "offload", "keys", "create", "--owner", "anna", "--data", str(tmp_path / "data")]
+    done = subprocess.run([*made, "--scopes", "submit,read"], capture_output=True, text=True, check=True)
+    with Server(HERE / "jobs_for_clients.py", tmp_path / "data") as server:
+        run("keys.test.mjs", OFFLOAD_URL=server.url, OFFLOAD_KEY=done.stdout.strip())
+
+
 def test_every_test_file_is_run() -> None:
     assert {file.name for file in (CLIENT / "test").glob("*.test.mjs")} == {
+        "keys.test.mjs",
         "retries.test.mjs",
         "events.test.mjs",
         "server.test.mjs",

@@ -62,7 +62,8 @@ async def test_a_stranger_finds_only_what_is_open(tmp_path: Path) -> None:
                 address = path.replace("{name}", "style.css").replace("{", "").replace("}", "")
                 if (await server.client.request(method, address)).status_code != 401:
                     found.add((method, path))
-        assert found == {("GET", path) for path in ("/healthz", "/readyz", "/", "/docs", "/docs/{name}")}
+        pages = ("/", "/docs", "/docs/{name}", "/client.js", "/client.d.ts", "/client/{name}")
+        assert found == {("GET", path) for path in ("/healthz", "/readyz", *pages)}
 
 
 async def test_metrics_can_be_opened_by_a_setting(tmp_path: Path) -> None:

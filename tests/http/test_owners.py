@@ -65,6 +65,9 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/"): NOBODYS,
     ("GET", "/docs"): NOBODYS,
     ("GET", "/docs/{name}"): NOBODYS,
+    ("GET", "/client.js"): NOBODYS,
+    ("GET", "/client.d.ts"): NOBODYS,
+    ("GET", "/client/{name}"): NOBODYS,
 }
 OF_TASKS = sorted(each for each, kind in MATRIX.items() if kind == TASK)
 REFUSALS_OF_OWN = {"TaskIsFinal"}

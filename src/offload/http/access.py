@@ -62,6 +62,9 @@ NEEDED: Mapping[str, Mapping[str, Scopes]] = {
     "/": {"GET": OPEN},
     "/docs": {"GET": OPEN},
     "/docs/{name}": {"GET": OPEN},
+    "/client.js": {"GET": OPEN},
+    "/client.d.ts": {"GET": OPEN},
+    "/client/{name}": {"GET": OPEN},
 }
 
 WRONG_KEYS, WRONG_KEYS_SECONDS = 10, 60.0
