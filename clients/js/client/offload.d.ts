@@ -32,8 +32,8 @@ export interface SubmitOptions extends Asking, Pick<OffloadInit, "onTask" | "onU
   query?: Record<string, string>;
 }
 
-/** Parameters, files among them; or a form; or one raw file. */
-export type Input = Record<string, unknown> | Blob | FormData | URLSearchParams | ArrayBuffer | ReadableStream<Uint8Array>;
+/** Parameters by name, files (Blob, File, lists of them) among them; or a FormData; or one raw file as a Blob, buffer or stream. */
+export type Input = object;
 
 export interface Filter extends Asking {
   job?: string;
