@@ -179,6 +179,8 @@ def _http_config(settings: Settings) -> HttpConfig:
         queue_full_status=settings.queue_full_status,
         hosts=(*settings.hosts, *_own_names(settings.host)),
         metrics_open=settings.metrics_open,
+        streams_per_client_max=settings.streams_per_client_max,
+        connections_per_address_max=settings.connections_per_address_max,
         prefix=settings.prefix if settings.jobs.startswith(MADE) else "",
     )
 

@@ -12,7 +12,8 @@ from offload.http.access import network_of
 from offload.http.app import ROUTES
 from offload.http.config import HttpConfig
 from tests.http.key_kit import ask, bearer, key_of
-from tests.http.kit import serving
+from tests.http.kit import gate_of, serving
+from tests.http.sockets import listening
 
 READ, SUBMIT, ADMIN = KeyScope.READ, KeyScope.SUBMIT, KeyScope.ADMIN
 
@@ -249,6 +250,33 @@ async def test_wrong_keys_tire_their_own_address_and_nobody_with_a_right_one(tmp
         spoofed = {**bearer(new_token()), "x-forwarded-for": "203.0.113.9"}
         assert (await server.client.get("/v1/tasks", headers=spoofed)).status_code == 429
         assert (await ask(server, token, "GET", "/v1/tasks")).status_code == 200
+
+
+async def test_each_key_has_only_so_many_event_streams_open(tmp_path: Path) -> None:
+    config = HttpConfig(streams_per_client_max=1)
+    async with listening(tmp_path, config=config) as server:
+        tokens = [await key_of(server.server, owner) for owner in ("anna", "bela")]
+        paths = [
+            (await ask(server.server, token, "POST", "/v1/jobs/hold", {"gate": "streams"})).json()["links"]["events"]
+            for token in tokens
+        ]
+        heads = [
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+            for path, token in zip(paths, tokens, strict=True)
+        ]
+        held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in tokens]
+        for (reader, writer), head in zip(held, heads, strict=True):  # another key has its own share
+            writer.write(head)
+            assert b"200 OK" in await reader.readuntil(b"event: status")
+        answer = await ask(server.server, tokens[0], "GET", paths[0])
+        assert told(answer) == (429, "QuotaExceeded") and answer.headers["retry-after"] == "5"
+        assert answer.json()["limit"] == 1 and "this key has 1 event streams open already" in answer.json()["detail"]
+        held[0][1].close()
+        gate_of("streams").set()
+        async with asyncio.timeout(30):
+            while (await ask(server.server, tokens[0], "GET", paths[0])).status_code != 200:
+                await asyncio.sleep(0.01)
+        held[1][1].close()
 
 
 def test_an_ipv6_network_is_one_address() -> None:

@@ -223,6 +223,24 @@ async def test_there_are_only_so_many_connections(tmp_path: Path) -> None:
             writer.close()
 
 
+async def test_one_address_has_only_so_many_connections_and_may_open_another_when_one_is_closed(tmp_path: Path) -> None:
+    async with listening(tmp_path, config=HttpConfig(connections_per_address_max=1)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert status_of(await reader.readuntil(b"}")) == 200
+        answer = await server.talk()
+        assert (status_of(answer), code_of(answer)) == (503, "TooManyConnections")
+        assert b"connections_per_address_max" in answer
+        elsewhere, other = await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0))
+        other.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert status_of(await elsewhere.readuntil(b"}")) == 200
+        other.close()
+        writer.close()
+        async with asyncio.timeout(20):
+            while status_of(await server.ask("GET /healthz HTTP/1.1\nHost: localhost")) != 200:
+                await asyncio.sleep(0.01)
+
+
 async def test_a_stop_answers_long_polls_at_once(tmp_path: Path) -> None:
     async with listening(tmp_path) as server:
         task = await server.server.submit("hold", {"gate": "long-poll"})

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from offload.client import calls, downloads, waiting
+from offload.client import calls, downloads, waiting, watching
 from offload.client.calls import Order
 from offload.client.effects import Answer, Drain, Effect, Flow, Read, Send, Sleep, Tell, Unreachable, Work
 from offload.client.errors import RemoteError, ServerUnreachable, WaitTimeout, error_from
@@ -310,7 +310,7 @@ def test_a_listener_hears_each_change_once() -> None:
 def test_events_tell_changes_of_status_and_progress_and_then_end() -> None:
     half = {"progress": {"fraction": 0.5, "message": ""}}
     world = World([state("QUEUED"), state("RUNNING", **half), state("FAILED", reason="error", **half)])
-    watch = waiting.Watch(world.rules(), ID)
+    watch = watching.Watch(world.rules(), ID)
     events = []
     while (event := world.run(watch.next())) is not None:
         events.append((event.kind, event.data.get("status") or event.data.get("fraction")))

@@ -1,19 +1,16 @@
 """The client for async code: the same calls over the same core, awaited; safe to share among tasks of one loop."""
 
-import asyncio
-import inspect
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar, cast
+from typing import IO, Any, Self
 
-import httpx2
-
-from offload.client import callbacks, calls, downloads, waiting
+from offload.client import callbacks, calls, downloads, following, waiting
+from offload.client.async_driver import AsyncDriver
 from offload.client.callbacks import CallbackSecret, CallbackTry, SentCallback
-from offload.client.effects import Answer, Body, Drain, Effect, Flow, Read, Send, Sleep, Tell, Work
 from offload.client.options import Options
 from offload.client.orders import NewTask, as_file, as_order, find_query
 from offload.client.replies import (
@@ -28,19 +25,8 @@ from offload.client.replies import (
 )
 from offload.client.retries import Rules
 from offload.client.sync import Progress, shown
-from offload.client.transport import (
-    Open,
-    client_options,
-    lower_names,
-    make_rules,
-    request_options,
-    stays_open,
-    too_slow,
-    unreachable,
-)
+from offload.client.transport import make_rules
 from offload.client.waiting import FoundFile, FoundJson
-
-T = TypeVar("T")
 
 
 class AsyncResultFile:
@@ -55,10 +41,10 @@ class AsyncResultFile:
 
     async def save(self, path: str | PathLike[str]) -> Path:
         """Write it to a path, or into a directory under its own name; return where. An existing file is replaced."""
-        return await self._client._run(downloads.save(self._client._rules, self._found, Path(path)))
+        return await self._client._driver.run(downloads.save(self._client._rules, self._found, Path(path)))
 
     async def read_bytes(self) -> bytes:
-        return await self._client._run(downloads.read_bytes(self._client._rules, self._found))
+        return await self._client._driver.run(downloads.read_bytes(self._client._rules, self._found))
 
     def __repr__(self) -> str:
         return f"AsyncResultFile(name={self.name!r}, type={self.type!r}, size={self.size})"
@@ -81,12 +67,12 @@ class AsyncSubmitted:
     async def wait(self, timeout_seconds: float | None = None, *, progress: Progress = False) -> TaskState:
         """Wait until it has ended, however it did. Raise WaitTimeout."""
         with shown(progress, self.job or self.id[:8]) as listener:
-            return await self._client._run(waiting.wait(self._client._rules, self.id, timeout_seconds, listener))
+            return await self._client._driver.run(waiting.wait(self._client._rules, self.id, timeout_seconds, listener))
 
     async def result(self, timeout_seconds: float | None = None, *, progress: Progress = False) -> Any:
         """Wait for the result: a JSON value or an AsyncResultFile. Raise as `Submitted.result` does."""
         await self.wait(timeout_seconds, progress=progress)
-        return self._client._given(await self._client._run(waiting.result(self._client._rules, self.id)))
+        return self._client._given(await self._client._driver.run(waiting.result(self._client._rules, self.id)))
 
     async def run(self) -> RemoteTask:
         return await self._client.run(self.id)
@@ -103,11 +89,17 @@ class AsyncSubmitted:
     async def logs(self) -> str:
         return await self._client.logs(self.id)
 
-    async def iter_events(self) -> AsyncIterator[Event]:
-        """Yield changes of status and progress until it has ended; asks as often as the server suggests."""
-        watch = waiting.Watch(self._client._rules, self.id)
-        while (event := await self._client._run(watch.next())) is not None:
-            yield event
+    async def iter_events(self, *, after: int = 0) -> AsyncGenerator[Event]:
+        """Yield everything that happens to it, until it has ended; see `Submitted.iter_events`."""
+        async with aclosing(self._client._driver.each(following.follow(self._client._rules, self.id, after))) as each:
+            async for event in each:
+                yield event
+
+    async def stream(self) -> AsyncGenerator[Any]:
+        """Yield what its generator yields, while it runs; see `Submitted.stream`."""
+        async with aclosing(self._client._driver.each(following.outputs(self._client._rules, self.id))) as each:
+            async for value in each:
+                yield value
 
     def __repr__(self) -> str:
         return f"AsyncSubmitted(id={self.id!r}, job={self.job!r})"
@@ -125,7 +117,7 @@ class AsyncClient:
         api_key: str | None = None,
     ) -> None:
         self._rules: Rules = make_rules(url, timeout_seconds, retries)
-        self._http = httpx2.AsyncClient(**client_options(self._rules, api_key))
+        self._driver = AsyncDriver(self._rules, api_key)
         self.url = self._rules.url
 
     async def call(
@@ -142,36 +134,49 @@ class AsyncClient:
         """Run a job and return its result: a JSON value, or an AsyncResultFile; see `Client.call`."""
         order = as_order(job, input, parameters, options)
         with shown(progress, job) as listener:
-            return self._given(await self._run(waiting.call(self._rules, order, wait_seconds, listener)))
+            return self._given(await self._driver.run(waiting.call(self._rules, order, wait_seconds, listener)))
 
     async def submit(
         self, job: str, input: Mapping[str, Any] | None = None, /, *, options: Options | None = None, **parameters: Any
     ) -> AsyncSubmitted:
         """Hand in a task, durable when this returns, and do not wait. Raise WrongInput, QueueFull, JobDoesNotExist."""
         order = as_order(job, input, parameters, options)
-        return AsyncSubmitted(self, calls.created_id(await self._run(calls.submit(self._rules, order))), job)
+        return AsyncSubmitted(self, calls.created_id(await self._driver.run(calls.submit(self._rules, order))), job)
+
+    async def stream(
+        self, job: str, input: Mapping[str, Any] | None = None, /, *, options: Options | None = None, **parameters: Any
+    ) -> AsyncGenerator[Any]:
+        """Run a generator job and yield what it yields, while it runs; raise as `call` does."""
+        task = await self.submit(job, input, options=options, **parameters)
+        async with aclosing(task.stream()) as each:
+            async for value in each:
+                yield value
 
     async def create(
         self, job: str, input: Mapping[str, Any] | None = None, /, *, options: Options | None = None, **parameters: Any
     ) -> AsyncSubmitted:
         """Create a task that does not run before `run` is called."""
         order = as_order(job, input, parameters, options)
-        return AsyncSubmitted(self, calls.created_id(await self._run(calls.create(self._rules, order, run=False))), job)
+        return AsyncSubmitted(
+            self, calls.created_id(await self._driver.run(calls.create(self._rules, order, run=False))), job
+        )
 
     async def batch(self, tasks: Sequence[NewTask]) -> list[AsyncSubmitted]:
         """Create and run up to 1,000 tasks, all or none; WrongInput's `index` says which one is wrong."""
         orders = [as_order(task.job, task.input, {}, task.options) for task in tasks]
-        return [AsyncSubmitted(self, task.id, task.job) for task in await self._run(calls.batch(self._rules, orders))]
+        return [
+            AsyncSubmitted(self, task.id, task.job) for task in await self._driver.run(calls.batch(self._rules, orders))
+        ]
 
     def task(self, task_id: str) -> AsyncSubmitted:
         """Return a hold on a task by its id, without asking the server."""
         return AsyncSubmitted(self, task_id)
 
     async def get(self, task_id: str) -> RemoteTask:
-        return await self._run(calls.get(self._rules, task_id))
+        return await self._driver.run(calls.get(self._rules, task_id))
 
     async def status(self, task_id: str) -> TaskState:
-        return await self._run(waiting.state(self._rules, task_id))
+        return await self._driver.run(waiting.state(self._rules, task_id))
 
     async def find(
         self,
@@ -186,7 +191,7 @@ class AsyncClient:
         """Yield tasks, newest first, asking for page after page as they are used."""
         query = find_query(job, queue, status, tags, created_after=created_after, created_before=created_before)
         while True:
-            page = await self._run(calls.page(self._rules, query))
+            page = await self._driver.run(calls.page(self._rules, query))
             for task in page.tasks:
                 yield task
             if page.next is None:
@@ -194,48 +199,48 @@ class AsyncClient:
             query["cursor"] = page.next
 
     async def run(self, task_id: str) -> RemoteTask:
-        return await self._run(calls.run(self._rules, task_id))
+        return await self._driver.run(calls.run(self._rules, task_id))
 
     async def cancel(self, task_id: str) -> RemoteTask:
-        return await self._run(calls.cancel(self._rules, task_id))
+        return await self._driver.run(calls.cancel(self._rules, task_id))
 
     async def retry(self, task_id: str) -> RemoteTask:
-        return await self._run(calls.retry(self._rules, task_id))
+        return await self._driver.run(calls.retry(self._rules, task_id))
 
     async def delete(self, task_id: str) -> None:
-        await self._run(calls.delete(self._rules, task_id))
+        await self._driver.run(calls.delete(self._rules, task_id))
 
     async def logs(self, task_id: str) -> str:
-        return await self._run(calls.logs(self._rules, task_id))
+        return await self._driver.run(calls.logs(self._rules, task_id))
 
     async def upload_file(
         self, file: "str | PathLike[str] | bytes | IO[bytes]", *, name: str | None = None
     ) -> StoredFile:
         """Store a file; `file:{id}` names it in the input of any number of tasks. Raise BodyTooLarge, DiskFull."""
-        return await self._run(calls.upload(self._rules, as_file(file, name)))
+        return await self._driver.run(calls.upload(self._rules, as_file(file, name)))
 
     async def download(self, task_id: str, path: str | PathLike[str]) -> Path:
         """Write the result of a DONE task to a path, JSON included; return where."""
-        return await self._run(downloads.save_result(self._rules, task_id, Path(path)))
+        return await self._driver.run(downloads.save_result(self._rules, task_id, Path(path)))
 
     async def jobs(self) -> list[JobDescription]:
-        return await self._run(calls.jobs(self._rules))
+        return await self._driver.run(calls.jobs(self._rules))
 
     async def queues(self) -> list[QueueState]:
-        return await self._run(calls.queues(self._rules))
+        return await self._driver.run(calls.queues(self._rules))
 
     async def pause(self, queue: str) -> QueueState:
         """Stop starting tasks of a queue; accepting them goes on."""
-        return await self._run(calls.set_paused(self._rules, queue, True))
+        return await self._driver.run(calls.set_paused(self._rules, queue, True))
 
     async def resume(self, queue: str) -> QueueState:
-        return await self._run(calls.set_paused(self._rules, queue, False))
+        return await self._driver.run(calls.set_paused(self._rules, queue, False))
 
     async def callbacks(self, task_id: str | None = None, *, state: str | None = None) -> AsyncIterator[SentCallback]:
         """Yield callbacks, newest first: of one task, or in one state (PENDING, DELIVERED, GIVEN_UP)."""
         query = callbacks.callbacks_query(task_id, state)
         while True:
-            page = await self._run(callbacks.page(self._rules, query))
+            page = await self._driver.run(callbacks.page(self._rules, query))
             for each in page.callbacks:
                 yield each
             if page.next is None:
@@ -244,19 +249,19 @@ class AsyncClient:
 
     async def replay_callback(self, callback_id: str) -> SentCallback:
         """Have a callback sent again, with a whole schedule of tries. Raise DeliveryDoesNotExist."""
-        return await self._run(callbacks.replay(self._rules, callback_id))
+        return await self._driver.run(callbacks.replay(self._rules, callback_id))
 
     async def test_callback(self, url: str) -> CallbackTry:
         """Have the server send a signed `callback.test` to a URL, once, and tell how it went. Raise AddressRefused."""
-        return await self._run(callbacks.test(self._rules, url))
+        return await self._driver.run(callbacks.test(self._rules, url))
 
     async def callback_secret(self, *, rotate: bool = False) -> CallbackSecret:
         """Return what signs your callbacks, a new one when `rotate`; the one before stays valid for a day."""
-        return await self._run(callbacks.secret(self._rules, rotate=rotate))
+        return await self._driver.run(callbacks.secret(self._rules, rotate=rotate))
 
     async def keys(self) -> list[KeyDescription]:
         """Return every API key of the server, for admins."""
-        return await self._run(calls.keys(self._rules))
+        return await self._driver.run(calls.keys(self._rules))
 
     async def create_key(
         self,
@@ -271,15 +276,15 @@ class AsyncClient:
         """Make an API key, for admins; its `key` is told this once."""
         wish = {"owner": owner, "scopes": list(scopes), "expires_seconds": expires_seconds, "rate": rate}
         limits = {"tasks_max": tasks_max, "bytes_max": bytes_max}
-        return await self._run(calls.create_key(self._rules, {**wish, **limits}))
+        return await self._driver.run(calls.create_key(self._rules, {**wish, **limits}))
 
     async def revoke_key(self, key_id: str) -> KeyDescription:
         """End an API key at once, for good."""
-        return await self._run(calls.revoke_key(self._rules, key_id))
+        return await self._driver.run(calls.revoke_key(self._rules, key_id))
 
     async def aclose(self) -> None:
         """Close the connections; tasks go on."""
-        await self._http.aclose()
+        await self._driver.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -291,72 +296,3 @@ class AsyncClient:
 
     def _given(self, found: FoundFile | FoundJson) -> Any:
         return AsyncResultFile(self, found) if isinstance(found, FoundFile) else found.value
-
-    async def _run(self, flow: Flow[T]) -> T:
-        """Drive a flow: do what it asks for and tell it what came of it."""
-        opened: list[Open] = []
-        given: Any = None
-        failed: Exception | None = None
-        try:
-            while True:
-                try:
-                    effect = flow.send(given) if failed is None else flow.throw(failed)
-                except StopIteration as end:
-                    return cast(T, end.value)
-                given, failed = None, None
-                try:
-                    given = await self._do(effect, opened)
-                except httpx2.TransportError as error:
-                    failed = unreachable(error)
-                except Exception as error:
-                    failed = error
-        finally:
-            flow.close()
-            for each in opened:
-                await each.response.aclose()
-
-    async def _do(self, effect: Effect, opened: list[Open]) -> Any:
-        match effect:
-            case Send():
-                return await self._send(effect, opened)
-            case Read(stream):
-                return await anext(stream.pieces, b"")
-            case Drain(stream):
-                return await self._drained(stream)
-            case Sleep(seconds):
-                await asyncio.sleep(seconds)
-            case Tell(listener, value):
-                told = listener(value)
-                if inspect.isawaitable(told):
-                    await told
-            case Work(do):
-                return await asyncio.to_thread(do)
-
-    async def _send(self, effect: Send, opened: list[Open]) -> Answer:
-        body = effect.request.body
-        content = None if body is None else body.content if body.stream is None else _from_thread(body)
-        request = self._http.build_request(**request_options(self._rules, effect), content=content)
-        response = await self._http.send(request, stream=True)
-        stream = Open(response, response.aiter_raw(), effect.deadline)
-        opened.append(stream)
-        headers = lower_names(response.headers)
-        if stays_open(effect.request, response.status_code):
-            return Answer(status=response.status_code, headers=headers, stream=stream)
-        return Answer(status=response.status_code, headers=headers, body=await self._drained(stream))
-
-    async def _drained(self, stream: Open) -> bytes:
-        pieces = []
-        async for piece in stream.pieces:
-            pieces.append(piece)
-            if stream.deadline is not None and self._rules.clock() > stream.deadline:
-                raise too_slow()
-        await stream.response.aclose()
-        return b"".join(pieces)
-
-
-async def _from_thread(body: Body) -> AsyncIterator[bytes]:
-    """Read files in a thread, so that a slow disk holds nobody up."""
-    assert body.stream is not None
-    pieces: Iterator[bytes] = body.stream()
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        yield piece

@@ -91,7 +91,14 @@ class Work:
     do: Callable[[], Any]
 
 
-Effect: TypeAlias = Send | Read | Drain | Sleep | Tell | Work
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Hand a value to whoever goes through what a flow gives, and wait until they want the next."""
+
+    value: Any
+
+
+Effect: TypeAlias = Send | Read | Drain | Sleep | Tell | Work | Give
 
 
 class Unreachable(Exception):

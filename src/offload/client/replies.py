@@ -1,6 +1,5 @@
 """What a server says, as values with names: tasks, their states, queues, jobs and stored files."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -142,10 +141,14 @@ class StoredFile(Reply, frozen=True, kw_only=True):
 
 
 class Event(Reply, frozen=True, kw_only=True):
-    """One thing that happened to a task: `kind` is `status` or `progress`, `data` as in the event stream."""
+    """One thing that happened to a task."""
 
     kind: str
-    data: Mapping[str, Any]
+    """`status`, `progress`, `log` or `output`."""
+    data: Any
+    """The value of an output, the text of a log, else a mapping."""
+    id: int | None = None
+    """Its number within the task, from 1 and without gaps; None when it was found by polling."""
 
 
 class Page(Reply, frozen=True, kw_only=True):

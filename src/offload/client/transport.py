@@ -4,16 +4,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import random
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
 
-from offload.client.effects import Request, Send, Unreachable
+from offload.client.effects import Effect, Flow, Request, Send, Unreachable
 from offload.client.retries import Rules
 
 CONNECT_SECONDS = 10.0
+T = TypeVar("T")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -24,6 +25,32 @@ class Open:
     response: httpx2.Response
     pieces: Any
     deadline: float | None
+
+
+class Talk(Generic[T]):
+    """How far a flow has come, and what it has open."""
+
+    def __init__(self, flow: Flow[T]) -> None:
+        self.flow = flow
+        self.opened: list[Open] = []
+        self.given: Any = None
+        self.failed: Exception | None = None
+        self._value: T | None = None
+
+    def next(self) -> Effect | None:
+        """Hand the flow what came of its last wish and return the next, None when it has ended."""
+        given, failed = self.given, self.failed
+        self.given, self.failed = None, None
+        try:
+            return self.flow.send(given) if failed is None else self.flow.throw(failed)
+        except StopIteration as end:
+            self._value = end.value
+            return None
+
+    @property
+    def value(self) -> T:
+        """What the flow ended in."""
+        return cast(T, self._value)
 
 
 def make_rules(url: str, timeout_seconds: float, retries: int) -> Rules:

@@ -12,7 +12,7 @@ import msgspec
 from offload.client.calls import Order, created_id, prefer, read, submit
 from offload.client.effects import Answer, Drain, Flow, Request, Sleep, Tell, Unreachable
 from offload.client.errors import RemoteError, ServerUnreachable, WaitTimeout, retry_after
-from offload.client.replies import Event, TaskState
+from offload.client.replies import TaskState
 from offload.client.retries import Rules, backoff_seconds, exchange
 from offload.core.errors import TaskIsNotFinal
 
@@ -47,7 +47,7 @@ F = TypeVar("F")
 
 
 def state(rules: Rules, task_id: str) -> Flow[TaskState]:
-    answer = yield from _poll(rules, task_id, 0.0)
+    answer = yield from poll(rules, task_id, 0.0)
     return read(answer, TaskState)
 
 
@@ -61,7 +61,7 @@ def wait(
         slice_seconds = REPORT_SECONDS if listener is not None else rules.hold_seconds
         slice_seconds = slice_seconds if left is None else min(slice_seconds, left)
         asked_at = rules.clock()
-        answer = yield from _poll(rules, task_id, slice_seconds)
+        answer = yield from poll(rules, task_id, slice_seconds)
         now = read(answer, TaskState)
         if listener is not None and now != seen:
             seen = now
@@ -120,36 +120,6 @@ def _read_result(rules: Rules, task_id: str, found: Callable[[str, Answer], Flow
             yield Sleep(backoff_seconds(rules, failures, None))
 
 
-class Watch:
-    """What happens to a task, one event after the other; the server's Retry-After says how often it is asked."""
-
-    def __init__(self, rules: Rules, task_id: str) -> None:
-        self._rules = rules
-        self._task_id = task_id
-        self._seen: TaskState | None = None
-        self._hold_seconds = 0.0
-        self._not_before = 0.0
-        self._ready: list[Event] = []
-
-    def next(self) -> Flow[Event | None]:
-        """Return the next event, None when the task has ended."""
-        while not self._ready:
-            if self._seen is not None and self._seen.final:
-                return None
-            began = self._rules.clock()
-            if began < self._not_before:  # the server did not hold the last answer as long as it was asked to
-                yield Sleep(self._not_before - began)
-                began = self._not_before
-            # instead of pausing and then asking, let the server hold the answer: an end is heard of at once
-            answer = yield from _poll(self._rules, self._task_id, self._hold_seconds)
-            now = read(answer, TaskState)
-            self._not_before = began + self._hold_seconds * 0.8
-            self._hold_seconds = min(float(retry_after(answer.headers) or 1), 30.0)
-            self._ready = _events(self._seen, now)
-            self._seen = now
-        return self._ready.pop(0)
-
-
 def safe_file_name(name: str, fallback: str) -> str:
     """Return a name that is only a name, whatever the server said: no directory, no control character, not hidden."""
     bare = re.sub(
@@ -159,16 +129,7 @@ def safe_file_name(name: str, fallback: str) -> str:
     return bare[-200:] or fallback
 
 
-def _events(before: TaskState | None, now: TaskState) -> list[Event]:
-    found = []
-    if before is None or (before.status, before.reason) != (now.status, now.reason):
-        found.append(Event(kind="status", data={"status": now.status, "reason": now.reason}))
-    if now.progress is not None and (before is None or before.progress != now.progress):
-        found.insert(0 if now.final else len(found), Event(kind="progress", data=msgspec.structs.asdict(now.progress)))
-    return found
-
-
-def _poll(rules: Rules, task_id: str, hold_seconds: float) -> Flow[Answer]:
+def poll(rules: Rules, task_id: str, hold_seconds: float) -> Flow[Answer]:
     request = Request(
         method="GET",
         path=f"/v1/tasks/{quote(task_id, safe='')}/status",

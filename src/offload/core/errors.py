@@ -300,7 +300,7 @@ class TooManyStreams(TryAgain):
 
 
 class QuotaExceeded(TryAgain):
-    """A client is over its own share: of requests, unfinished tasks, stored bytes, or wrong keys."""
+    """A client is over its own share: of requests, event streams, unfinished tasks, stored bytes, or wrong keys."""
 
     code = "QuotaExceeded"
     what = "requests"

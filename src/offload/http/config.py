@@ -23,8 +23,12 @@ class HttpConfig(Record, frozen=True, kw_only=True):
     header_count_max: int = 100
     url_bytes_max: int = 8 * 1024
     connections_max: int = 10_000
+    connections_per_address_max: int = 5_000
+    """Connections that one IPv4 address, or one /64 of IPv6 ones, may have open."""
     streams_max: int = 5_000
     """Event streams open at once."""
+    streams_per_client_max: int = 2_500
+    """Event streams that one key, or without keys one address, may have open."""
     header_seconds_max: Seconds = 10.0
     """How long a request's header may take to arrive."""
     body_bytes_per_second_min: int = 1024

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from offload.core.errors import TooManyStreams, WrongValue
+from offload.core.errors import QuotaExceeded, TooManyStreams, WrongValue
 from offload.core.task import Seconds, TaskEvent
+from offload.http.access import network_of
 from offload.http.call import Call
 from offload.http.present import rfc3339
 from offload.http.reading import task_of
@@ -34,8 +35,20 @@ class EventAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = self._call
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        client = client_of(call)
         call.stats.streams += 1
+        call.stats.streams_of[client] += 1
+        try:
+            await self._send_to_the_end(receive, send)
+        finally:
+            call.stats.streams -= 1
+            call.stats.streams_of[client] -= 1
+            if not call.stats.streams_of[client]:
+                del call.stats.streams_of[client]
+
+    async def _send_to_the_end(self, receive: Receive, send: Send) -> None:
+        call = self._call
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         sending = asyncio.ensure_future(self._send_all(send, call.config.read_seconds_max))
         gone = asyncio.ensure_future(_until_gone(receive))
         try:
@@ -44,7 +57,6 @@ class EventAnswer(Response):
                 sending.result()
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            call.stats.streams -= 1
             for task in (sending, gone):
                 task.cancel()
 
@@ -61,6 +73,14 @@ async def get_events(call: Call) -> Response:
     task = await task_of(call)
     if call.stats.streams >= call.config.streams_max:
         raise TooManyStreams(f"{call.config.streams_max:,} event streams are open already", retry_seconds=5)
+    own_max = call.config.streams_per_client_max
+    if call.stats.streams_of[client_of(call)] >= own_max:
+        whose = "this key" if call.key is not None else "this address"
+        raise QuotaExceeded(
+            f"{whose} has {own_max:,} event streams open already, as many as it may (streams_per_client_max)",
+            retry_seconds=5,
+            limit=own_max,
+        )
     after = _last_number(call)
     response = EventAnswer(call, call.engine.streams.follow(call.sees, task.id, after=after, beat_seconds=BEAT_SECONDS))
     if call.method == "HEAD":
@@ -68,6 +88,13 @@ async def get_events(call: Call) -> Response:
         plain.raw_headers[:] = response.raw_headers
         return plain
     return response
+
+
+def client_of(call: Call) -> str:
+    """Return whose share an open stream is part of."""
+    if call.key is not None:
+        return call.key.id
+    return network_of((call.connection.get("client") or ("", 0))[0])
 
 
 def event_text(event: TaskEvent) -> bytes:

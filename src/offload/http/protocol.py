@@ -2,11 +2,13 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from offload.http.access import network_of
 from offload.http.config import HttpConfig
 from offload.http.problems import PROBLEM_TYPE, PROBLEMS, problem_body
 
@@ -18,6 +20,7 @@ def bounded_protocol(config: HttpConfig) -> type["BoundedProtocol"]:
 
     class Bounded(BoundedProtocol):
         bounds = config
+        connected: ClassVar[Counter[str]] = Counter()
 
     return Bounded
 
@@ -26,9 +29,12 @@ class BoundedProtocol(HttpToolsProtocol):
     """A request's header has to arrive in time and in bounds, its body not too slowly."""
 
     bounds: HttpConfig
+    connected: ClassVar[Counter[str]]
+    """How many connections are open, by the address that they are counted against."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self._from = ""
         self._in_header = True
         self._in_body = False
         self._header_bytes = 0
@@ -41,10 +47,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.connections) > self.bounds.connections_max:
             self._refuse("TooManyConnections", "try again later")
             return
+        self._from = network_of((self.client or ("", 0))[0])
+        self.connected[self._from] += 1
+        if self.connected[self._from] > self.bounds.connections_per_address_max:
+            most = self.bounds.connections_per_address_max
+            self._refuse("TooManyConnections", f"{most:,} come from this address already (connections_per_address_max)")
+            return
         self._timer = self.loop.call_later(self.bounds.header_seconds_max, self._header_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._from:
+            self.connected[self._from] -= 1
+            if not self.connected[self._from]:
+                del self.connected[self._from]
         super().connection_lost(exc)  # calls resume_writing
 
     def pause_writing(self) -> None:

@@ -106,6 +106,10 @@ class Settings:
         "", "for wrap and proxy: the path below which offload's own routes are, such as /offload", TEXT)
 
     hosts: tuple[str, ...] = declare((), "names besides the loopback ones that a Host header may have", NAMES)
+    streams_per_client_max: int = declare(
+        2_500, "how many event streams one key, or without keys one address, may have open", COUNT, least=1)
+    connections_per_address_max: int = declare(
+        5_000, "how many connections one address may have open", COUNT, least=1)
     metrics_open: bool = declare(False, "whether /metrics needs no key when there are keys", FLAG)
     log_level: str = declare("info", "how much the server logs", TEXT, choices=("debug", "info", "warning", "error"))
     log_format: str = declare("console", "how the server logs, on standard error", TEXT, choices=("console", "json"))
