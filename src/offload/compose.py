@@ -10,13 +10,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from offload.bells import LocalBell
 from offload.blobs.local import LocalBlobs
 from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
+from offload.core.ring import KEYS
 from offload.egress import Door
 from offload.engine.deliverer import Deliverer, Pace
 from offload.engine.engine import Engine
@@ -24,6 +27,7 @@ from offload.engine.gate import Gate
 from offload.engine.hub import Hub
 from offload.engine.keyring import Keyring
 from offload.engine.parts import Fetching, Parts, Timing, Uploading
+from offload.engine.ringer import Ringer
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.http.app import make_app
@@ -31,6 +35,7 @@ from offload.http.config import HttpConfig
 from offload.http.telling import render
 from offload.loading import MADE, load_catalog
 from offload.settings import Settings
+from offload.stores.memory_nodes import MemoryNodes
 from offload.stores.sqlite.keys import any_key
 from offload.stores.sqlite.store import SqliteStore
 from offload.workers.pool import Pool, PoolSettings
@@ -62,7 +67,8 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         store = await SqliteStore.open(data / DATABASE, relaxed=settings.durability == "relaxed")
         stack.push_async_callback(store.close)
-        keyring = Keyring(store.keys, clock)
+        ringer = Ringer(LocalBell())
+        keyring = Keyring(store.keys, clock, ringer)
         await keyring.start()
         stack.push_async_callback(keyring.stop)
         blobs = LocalBlobs(data / "blobs")
@@ -71,18 +77,21 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
         pool = Pool(catalog, settings.jobs, _pool_settings(settings, environ, data / "scratch"), clock)
         parts = Parts(
             node=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            version=version("offload"),
             catalog=catalog,
             store=store,
             queues=store,
             files=store,
             deliveries=store.deliveries,
+            nodes=MemoryNodes(),
             blobs=blobs,
             workers=pool,
             egress=_door(settings),
             clock=clock,
             timing=_timing(settings),
             traffic=traffic,
-            hub=Hub(store),
+            hub=Hub(store, ringer),
+            ringer=ringer,
             stats=Stats(),
             chance=random.SystemRandom().random,
             fetching=_fetching(settings),
@@ -93,6 +102,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
         deliverer = Deliverer(parts, engine.callbacks, partial(render, config=http), _pace(settings))
         await deliverer.start()
         stack.push_async_callback(deliverer.stop)  # after the engine: what ends while that stops is told at once
+        engine.neighbours.on({KEYS: keyring.load})
         await engine.start()
         stack.push_async_callback(engine.stop, settings.grace_seconds)
         yield Node(
@@ -112,7 +122,7 @@ async def keyring_alone(settings: Settings) -> AsyncIterator[Keyring]:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = await SqliteStore.open(data / DATABASE)
     try:
-        keyring = Keyring(store.keys, SteadyClock())
+        keyring = Keyring(store.keys, SteadyClock(), Ringer(LocalBell()))
         await keyring.load()
         yield keyring
     finally:

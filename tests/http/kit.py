@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from offload import File, Reject, Retry, job
+from offload.bells import LocalBell
 from offload.blobs.local import LocalBlobs
 from offload.clock import SteadyClock
 from offload.core.admission import Capacity
@@ -28,12 +29,14 @@ from offload.engine.gate import Gate
 from offload.engine.hub import Hub
 from offload.engine.keyring import Keyring
 from offload.engine.parts import Parts, Timing
+from offload.engine.ringer import Ringer
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.http.app import make_app
 from offload.http.config import HttpConfig
 from offload.ports import Listener, Room, TaskStore, Work, WorkerState
 from offload.stores.memory import MemoryStore
+from offload.stores.memory_nodes import MemoryNodes
 
 PLACES = 8
 GATES: dict[str, threading.Event] = {}
@@ -114,6 +117,9 @@ class ThreadWorkers:
 
     async def start(self, listener: Listener) -> None:
         self.listener = listener
+
+    def jobs(self) -> list[str]:
+        return list(self.catalog.jobs)
 
     def rooms(self) -> list[Room]:
         return [Room(lane="shared", jobs=tuple(self.catalog.jobs), places=PLACES - len(self.running))]
@@ -213,27 +219,31 @@ async def serving(
     blobs = LocalBlobs(root / "blobs")
     await blobs.start()
     traffic = Traffic({queue: capacity or Capacity() for queue in catalog.queues}, clock)
+    ringer = Ringer(LocalBell())
     parts = Parts(
         node="node-1",
+        version="0",
         catalog=catalog,
         store=store,
         queues=memory,
         files=memory,
         deliveries=memory.deliveries,
+        nodes=MemoryNodes(),
         blobs=blobs,
         workers=ThreadWorkers(catalog),
         egress=Door(allow=["127.0.0.0/8"]),
         clock=clock,
         timing=Timing(sweep_seconds=0.05),
         traffic=traffic,
-        hub=Hub(store),
+        hub=Hub(store, ringer),
+        ringer=ringer,
         stats=Stats(),
         chance=lambda: 0.5,
     )
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=disk_free_min_bytes), clock)
     await engine.start()
     await engine.gate.look()
-    keyring = Keyring(memory.keys, clock)
+    keyring = Keyring(memory.keys, clock, ringer)
     await keyring.start()
     app = make_app(engine, config or HttpConfig(), keyring)
     transport = httpx2.ASGITransport(app=app)

@@ -3,21 +3,32 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from offload.core.errors import TryAgain
 from offload.core.outcome import Failed, Outcome, Stopped, Unrun
-from offload.core.task import Seconds, Status, Task, TaskEvent
+from offload.core.task import ALL, Record, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change
-from offload.engine.hunger import Hunger
+from offload.engine.hunger import Hunger, Lot
 from offload.engine.inputs import Inputs
 from offload.engine.ledger import Ending, Ledger
 from offload.engine.parts import Parts, count_left
 from offload.ports import Ask, Note, Room, Work
 
 log = logging.getLogger("offload.dispatcher")
+
+
+class Hold(Record, frozen=True, kw_only=True):
+    """A task that this node has, as it is by now."""
+
+    task: Task
+    since: int
+    """The version with which it was claimed: reports of an older one are of an attempt that lost its lease."""
+
+    def is_of(self, reported: Task) -> bool:
+        return reported.version >= self.since
 
 
 class Dispatcher:
@@ -27,7 +38,7 @@ class Dispatcher:
         self._parts = parts
         self._paused = paused
         self._on_later = on_later
-        self._held: dict[int, Task] = {}
+        self._held: dict[int, Hold] = {}
         self._hunger = Hunger({job.name: job.queue for job in parts.catalog.jobs.values()})
         self._wake = asyncio.Event()
         self._claiming = True
@@ -36,6 +47,9 @@ class Dispatcher:
         self._arrived: deque[Work] = deque()
         """Held, with their files fetched: they wait for a place, and nothing is claimed into it meanwhile."""
         self._ledger = Ledger(parts, self._recorded)
+        self._untold: set[Lot] = set()
+        """Lots that got tasks here; the other nodes are told of those for which there is no place here."""
+        self._looked_at: Seconds | None = None
 
     async def start(self) -> None:
         await self._parts.workers.start(self)
@@ -63,36 +77,70 @@ class Dispatcher:
     def hint(self, task: Task) -> None:
         """A task became QUEUED."""
         assert task.run_at is not None
-        if task.run_at <= self._parts.clock.now():
-            self._hunger.hint(task.queue, task.job)
-            self._wake.set()
-        else:
+        if task.run_at > self._parts.clock.now():
             self._on_later(task.run_at)
+            self._parts.ringer.due(task.run_at)
+        elif self._claiming:
+            self._untold.add((task.queue, task.job))
+            self.ready(task.queue, task.job)
+        else:
+            self._parts.ringer.ready(task.queue, task.job)
+
+    def ready(self, queue: str, job: str) -> None:
+        """Tasks of this lot may be ready, whoever found that out."""
+        self._hunger.hint(queue, job)
+        self._wake.set()
 
     def look_everywhere(self) -> None:
         self._hunger.everything()
         self._wake.set()
 
     def holds(self, task: Task) -> bool:
-        return task.key in self._held
+        hold = self._held.get(task.key)
+        return hold is not None and hold.is_of(task) and hold.task.attempt == task.attempt
 
     def held(self) -> int:
         return len(self._held)
 
-    def cancel(self, task: Task) -> None:
-        """Stop an attempt of this node; `task` is the newest state, with its flag set."""
-        if task.key in self._held:
-            self._held[task.key] = task
-            self._stop_attempt(task)
+    def jobs(self) -> list[str]:
+        """Return what the workers of this node run."""
+        return self._parts.workers.jobs()
+
+    def has_workers(self) -> bool:
+        return bool(self._parts.workers.jobs())
+
+    def looked_at(self) -> Seconds | None:
+        """Return when this node last asked for tasks, or had no place for one; None when it has no workers."""
+        if not self.has_workers():
+            return None
+        has_room = any(room.places > 0 for room in self._parts.workers.rooms())
+        return self._looked_at if has_room else self._parts.clock.now()
+
+    def cancel(self, task: Task) -> bool:
+        """Stop an attempt of this node; `task` is the newest state, with its flag set. Tell whether it is here."""
+        if not self.holds(task) or task.node != self._parts.node:
+            return False
+        self._held[task.key] = msgspec.structs.replace(self._held[task.key], task=task)
+        self._stop_attempt(task)
+        return True
+
+    async def stop_canceled(self, task_ids: Collection[str]) -> None:
+        """Stop those of these that run here and were canceled elsewhere."""
+        for hold in [hold for hold in self._held.values() if hold.task.id in task_ids]:
+            task = await self._parts.store.get(ALL, hold.task.id)
+            if task is not None and task.status is Status.RUNNING and task.cancel_requested:
+                self.cancel(task)
 
     def noted(self, note: Note) -> None:
-        if note.task.key in self._held:
+        hold = self._held.get(note.task.key)
+        if hold is not None and hold.is_of(note.task):
             self._ledger.note(note)
 
     def ended(self, task: Task, outcome: Outcome, last_words: tuple[TaskEvent, ...]) -> None:
-        newest = self._held.get(task.key)
-        if newest is None:
+        hold = self._held.get(task.key)
+        if hold is None:
             return
+        newest = hold.task if hold.is_of(task) else task  # an old one's end is refused by the store, and cleared away
         self._count_end(newest, outcome)
         self._ledger.end(Ending(task=newest, outcome=outcome, last_words=last_words))
 
@@ -105,7 +153,7 @@ class Dispatcher:
         self._inputs.cancel(task)
         self._ledger.cancel(task)
         self._parts.workers.cancel(task)
-        for work in [work for work in self._arrived if work.task.key == task.key]:
+        for work in [work for work in self._arrived if _same(work.task, task)]:
             self._arrived.remove(work)
             self.ended(task, Stopped(), ())
 
@@ -121,7 +169,9 @@ class Dispatcher:
 
     def _recorded(self, change: Change | None, task: Task) -> None:
         """The ledger has written an attempt's end; None: the task had moved on and the result was dropped."""
-        self._held.pop(task.key, None)
+        hold = self._held.get(task.key)
+        if hold is not None and hold.is_of(task):  # else it was claimed anew before this could be told
+            del self._held[task.key]
         parts = self._parts
         if change is None:
             parts.stats.stale_results += 1
@@ -144,6 +194,13 @@ class Dispatcher:
                 except TryAgain as error:
                     log.warning("cannot claim, trying again: %s", error)
                     await asyncio.sleep(1.0)
+            self._tell_others()
+
+    def _tell_others(self) -> None:
+        """Ring for what came here and finds no place here: a node that has one looks at once."""
+        for lot in self._hunger.still(self._untold):
+            self._parts.ringer.ready(*lot)
+        self._untold.clear()
 
     def _asks(self) -> list[Ask]:
         """Hand over what waits for a place, then return what to claim into the others.
@@ -168,8 +225,11 @@ class Dispatcher:
         parts = self._parts
         now = parts.clock.now()
         claimed = await parts.store.claim(asks, node=parts.node, now=now, lease_until=now + parts.timing.lease_seconds)
+        self._looked_at = now
         for task in claimed:
-            self._held[task.key] = task
+            if (old := self._held.get(task.key)) is not None:
+                self._stop_attempt(old.task)  # it lost its lease, and the task has come back to this very node
+            self._held[task.key] = Hold(task=task, since=task.version)
             parts.traffic.claimed(task)
             parts.stats.attempts[task.job] += 1
             parts.stats.wait_seconds[task.job] += max(0.0, now - (task.run_at or now))
@@ -188,10 +248,11 @@ class Dispatcher:
 
     def _ready(self, work: Work) -> None:
         """The files of a task are in place; it runs as soon as a worker has one for it."""
-        newest = self._held.get(work.task.key)
-        if newest is None:
+        hold = self._held.get(work.task.key)
+        if hold is None or not hold.is_of(work.task):
             return
-        newest = self._held[newest.key] = msgspec.structs.replace(newest, files=work.task.files)
+        newest = msgspec.structs.replace(hold.task, files=work.task.files)
+        self._held[newest.key] = msgspec.structs.replace(hold, task=newest)
         if newest.cancel_requested:
             self.ended(newest, Stopped(), ())
             self.room_freed()
@@ -218,32 +279,44 @@ class Dispatcher:
                 self._run(work)
 
     async def _renew(self) -> None:
-        timing = self._parts.timing
+        seconds = self._parts.timing.heartbeat_seconds
         while True:
-            await asyncio.sleep(timing.heartbeat_seconds)
-            held = [task for task in self._held.values() if self._needs_renewal(task)]
-            if not held:
-                continue
-            lease_until = self._parts.clock.now() + timing.lease_seconds
+            await asyncio.sleep(seconds)
             try:
-                renewals = await self._parts.store.renew(held, lease_until=lease_until)
+                await self.renew()
+                seconds = self._parts.timing.heartbeat_seconds
             except TryAgain as error:
-                log.warning("cannot renew %d leases, trying again: %s", len(held), error)
+                log.warning("cannot renew the leases, trying again: %s", error)
+                seconds = min(1.0, seconds)
+
+    async def renew(self) -> None:
+        """Prolong all leases of this node in one call; stop what was canceled elsewhere, or is not ours any more."""
+        timing = self._parts.timing
+        held = [hold for hold in self._held.values() if self._needs_renewal(hold.task)]
+        if not held:
+            return
+        lease_until = self._parts.clock.now() + timing.lease_seconds
+        renewals = await self._parts.store.renew([hold.task for hold in held], lease_until=lease_until)
+        for hold, renewal in zip(held, renewals, strict=True):
+            current = self._held.get(hold.task.key)
+            if current is None or current.since != hold.since:
                 continue
-            for task, renewal in zip(held, renewals, strict=True):
-                current = self._held.get(task.key)
-                if current is None:
-                    continue
-                current = msgspec.structs.replace(current, lease_until=lease_until)
-                if renewal.cancel_requested and not current.cancel_requested:
-                    current = msgspec.structs.replace(current, cancel_requested=True)
-                    self._held[task.key] = current
-                    self._stop_attempt(current)
-                else:
-                    self._held[task.key] = current
+            task = msgspec.structs.replace(current.task, lease_until=lease_until)
+            to_stop = renewal.cancel_requested and not task.cancel_requested
+            if to_stop:
+                task = msgspec.structs.replace(task, cancel_requested=True)
+            elif not renewal.held:
+                log.warning("the lease of task %s was lost: its attempt %d is stopped", task.id, task.attempt)
+            self._held[task.key] = msgspec.structs.replace(current, task=task)
+            if to_stop or not renewal.held:
+                self._stop_attempt(task)
 
     def _needs_renewal(self, task: Task) -> bool:
         """Short tasks end before this is ever true: their leases cost nothing."""
         assert task.lease_until is not None
         timing = self._parts.timing
         return task.lease_until - self._parts.clock.now() < timing.lease_seconds - timing.heartbeat_seconds / 2
+
+
+def _same(one: Task, other: Task) -> bool:
+    return (one.key, one.attempt) == (other.key, other.attempt)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 from offload.core.catalog import Catalog
 from offload.core.errors import (
@@ -20,14 +21,21 @@ from offload.core.transitions import Change, Event, Facts, decide
 from offload.engine.callbacks import Callbacks
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.gate import Gate
+from offload.engine.neighbours import Neighbours
 from offload.engine.orders import Order, new_task
 from offload.engine.parts import Parts, count_left
+from offload.engine.roll import LearningClock, Roll
 from offload.engine.stats import Stats
 from offload.engine.streams import Streams
 from offload.engine.traffic import Place, QueueView
 from offload.engine.upkeep import FollowingClock, Janitor, Reaper
 from offload.engine.views import View, Views
 from offload.ports import Added, Blobs, Clock, FileStore, Filter, WorkerState
+from offload.ports.nodes import NodeState
+
+
+class NodeClock(Clock, FollowingClock, LearningClock, Protocol):
+    """The clock that a node sets by its store's."""
 
 
 class Health(Record, frozen=True, kw_only=True):
@@ -44,7 +52,7 @@ CROSSINGS_MAX = 20
 class Engine:
     """Seven verbs over the store, and the agents that make things happen. One per node."""
 
-    def __init__(self, parts: Parts, gate: Gate, clock: FollowingClock) -> None:
+    def __init__(self, parts: Parts, gate: Gate, clock: NodeClock, *, serves: bool = True) -> None:
         self.parts = parts
         self.gate = gate
         self.stopping = asyncio.Event()
@@ -52,10 +60,14 @@ class Engine:
         self.views = Views(parts, self._paused)
         self.callbacks = Callbacks(parts.deliveries, parts.egress, parts.clock)
         self.streams = Streams(parts, self.stopping)
+        self._serves = serves
+        self._started_at = clock.now()
+        self.roll = Roll(parts, clock, self.state)
         self._reaper = Reaper(parts)
-        self._janitor = Janitor(parts, clock)
+        self._janitor = Janitor(parts, clock, self.roll.is_first)
         self._dispatcher = Dispatcher(parts, self._paused, self._reaper.due_later)
         self._reaper.serve(self._dispatcher)
+        self.neighbours = Neighbours(parts, self._dispatcher, self._reaper, self._paused)
         self._loops: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -80,12 +92,14 @@ class Engine:
         return self.parts.stats
 
     async def start(self) -> None:
-        self._paused.update(await self.parts.queues.paused())
+        await self.roll.start()  # sets the clock, by which everything else goes
+        await self.neighbours.reread_paused()
         depths = await self.parts.store.depths()
         self.parts.traffic.sync(depths)
         for depth in depths:
             if depth.job not in self.catalog.jobs and depth.queued:
                 log.warning("%d tasks wait for job %r, which these jobs do not hold", depth.queued, depth.job)
+        await self.neighbours.start()
         await self._dispatcher.start()
         spawn = asyncio.get_running_loop().create_task
         self._loops = [spawn(self._reaper.run()), spawn(self._janitor.run()), spawn(self.gate.run())]
@@ -109,6 +123,8 @@ class Engine:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.neighbours.stop()
+        await self.roll.stop()
 
     def admit(self, job: str, *, tasks: int = 1, body_bytes: int = 0) -> Place:
         """Reserve places in the job's queue, before a body is read.
@@ -206,7 +222,8 @@ class Engine:
             change = decide(task, Event.ASK_CANCEL if running else Event.CANCEL, self._facts())
             if await self._write(change):
                 if running:
-                    self._dispatcher.cancel(change.after)
+                    if not self._dispatcher.cancel(change.after):
+                        self.parts.ringer.stopped(task_id)
                 else:
                     count_left(self.parts, change)
                 return change.after
@@ -250,12 +267,11 @@ class Engine:
     async def set_paused(self, queue: str, paused: bool) -> None:
         """Stop or start claiming from a queue; accepting goes on. Raise QueueDoesNotExist."""
         self.views.known_queue(queue)
-        await self.parts.queues.set_paused(queue, paused)
-        if paused:
-            self._paused.add(queue)
-        else:
-            self._paused.discard(queue)
-            self._dispatcher.look_everywhere()
+        await self.neighbours.set_paused(queue, paused)
+
+    async def renew(self) -> None:
+        """Prolong the leases of this node now; it is done now and then anyhow."""
+        await self._dispatcher.renew()
 
     async def view(self, task: Task) -> View:
         return await self.views.of(task)
@@ -275,21 +291,42 @@ class Engine:
 
     def health(self) -> Health:
         """Tell whether this node can accept and work, and what each part says."""
-        alive = len(self.workers())
+        somebody_works = bool(self.workers()) or self.roll.somebody_works()
         checks = {
             "node": "stopping" if self.stopping.is_set() else "ok",
             "disk": "full" if self.gate.disk_is_full else "ok",
-            "workers": "ok" if alive else "none running",
+            "workers": "ok" if somebody_works else "none running",
             "store": self._reaper.trouble or "ok",
         }
         return Health(ready=all(said == "ok" for said in checks.values()), checks=checks)
+
+    def state(self) -> NodeState:
+        """Return what this node says of itself."""
+        parts, has_workers = self.parts, self._dispatcher.has_workers()
+        arrivals, completions = parts.traffic.own_rates()
+        return NodeState(
+            name=parts.node,
+            version=parts.version,
+            started_at=self._started_at,
+            seen_at=parts.clock.now(),
+            serves=self._serves,
+            stopping=self.stopping.is_set(),
+            jobs=tuple(sorted(self._dispatcher.jobs())),
+            queues=tuple(sorted({parts.catalog.find(job).queue for job in self._dispatcher.jobs()})),
+            workers=len(self.workers()),
+            running=self._dispatcher.held(),
+            looked_at=self._dispatcher.looked_at() if has_workers else None,
+            arrivals_per_second=arrivals,
+            completions_per_second=completions,
+            run_seconds=parts.traffic.own_run_seconds(),
+        )
 
     def _came(self, task: Task) -> None:
         self.parts.traffic.came(task)
         self._dispatcher.hint(task)
         if task.deadline_at is not None:
             self._reaper.due_later(task.deadline_at)
-        self.parts.hub.publish(task.id)
+        self.parts.hub.look(task.id)
 
     async def _write(self, change: Change) -> bool:
         (written,) = await self.parts.store.apply([change])

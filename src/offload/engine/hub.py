@@ -1,15 +1,22 @@
 """Brings committed changes to those who wait for them: the newest state to waiters, every event to streams."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from offload.core.errors import TryAgain
 from offload.core.task import ALL, Seconds, Task, TaskEvent
+from offload.engine.ringer import Ringer
 from offload.ports import TaskStore
+
+log = logging.getLogger("offload.hub")
 
 BEHIND_MAX = 1_000
 """Events that may wait for one stream's reader; one that falls further behind is dropped."""
+LOOKS_PER_SECOND = 200
+"""A round of looking takes longer when more are watched: it must not become the store's main work."""
 
 
 class Watcher:
@@ -75,10 +82,12 @@ class _Topic:
 
 
 class Hub:
-    """One store read per change serves all who watch the task."""
+    """One store read per change serves all who watch the task; the other nodes are told as well."""
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: TaskStore, ringer: Ringer) -> None:
         self._store = store
+        self._ringer = ringer
+        self._hurry = asyncio.Event()
         self._topics: dict[str, _Topic] = {}
         self._running: set[asyncio.Task[None]] = set()
 
@@ -98,7 +107,7 @@ class Hub:
         subscriber, topic = Subscriber(), self._topic(task_id)
         topic.last_n = last_n if not topic.subscribers else min(topic.last_n, last_n)
         topic.subscribers.add(subscriber)
-        self.publish(task_id)
+        self.look(task_id)
         try:
             yield subscriber
         finally:
@@ -115,7 +124,29 @@ class Hub:
                 subscriber.wake()
 
     def publish(self, task_id: str) -> None:
-        """Tell that a change of this task is durable."""
+        """Tell that a change of this task, made here, is durable."""
+        self._ringer.changed(task_id)
+        self.look(task_id)
+
+    def look_everywhere(self) -> None:
+        """Look at every watched task soon: changes may have been missed."""
+        self._hurry.set()
+
+    async def run(self, pause_seconds: Seconds) -> None:
+        """Look at every watched task now and then: what another node did may not have been heard."""
+        while True:
+            self._hurry.clear()
+            for task_id in list(self._topics):
+                self.look(task_id)
+                await asyncio.sleep(1 / LOOKS_PER_SECOND)
+            try:
+                async with asyncio.timeout(pause_seconds):
+                    await self._hurry.wait()
+            except TimeoutError:
+                continue
+
+    def look(self, task_id: str) -> None:
+        """Have those who watch this task see what the store has of it."""
         topic = self._topics.get(task_id)
         if topic is None:
             return
@@ -144,6 +175,8 @@ class Hub:
                         watcher.put(task)
                 if topic.subscribers:
                     await self._spread_events(task_id, topic)
+        except TryAgain as error:
+            log.warning("task %s is watched and cannot be read: %s", task_id, error)
         finally:
             topic.is_reading = False
 

@@ -36,6 +36,10 @@ class Hunger:
         for depth in depths:
             self.hint(depth.queue, depth.job)
 
+    def still(self, lots: Iterable[Lot]) -> list[Lot]:
+        """Return those of these lots that are to be asked for, or are of no job here."""
+        return [lot for lot in lots if lot in self._lots or lot[1] not in self._queues_of]
+
     def asks(self, rooms: Iterable[Room], paused: set[str]) -> list[Ask]:
         """Share each lane's places among its queues, starting with another queue each time."""
         self._hints.clear()

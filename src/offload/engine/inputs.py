@@ -25,6 +25,10 @@ class _LeaseLost(Exception):
     """Another attempt has the task: what was fetched is nobody's."""
 
 
+Attempt = tuple[int, int]
+"""A task's key and the number of its attempt: one that lost its lease may still be here when the next one comes."""
+
+
 class Inputs:
     """Says `ready` with the work, or `over` with how the attempt ended before it began; exactly one, once."""
 
@@ -32,18 +36,19 @@ class Inputs:
         self._parts = parts
         self._ready = ready
         self._over = over
-        self._preparing: dict[int, asyncio.Task[Work | Outcome]] = {}
-        self._jobs: dict[int, str] = {}
+        self._preparing: dict[Attempt, asyncio.Task[Work | Outcome]] = {}
+        self._jobs: dict[Attempt, str] = {}
         """Of those that are prepared in the order in which they came; the first of them that fetch take no place."""
-        self._fetching: set[int] = set()
+        self._fetching: set[Attempt] = set()
         self._room = asyncio.Semaphore(parts.fetching.at_once_max)
 
     def prepare(self, task: Task) -> None:
-        self._jobs[task.key] = task.job
+        attempt = (task.key, task.attempt)
+        self._jobs[attempt] = task.job
         if any(file.url for file in task.files):
-            self._fetching.add(task.key)
+            self._fetching.add(attempt)
         preparing = asyncio.get_running_loop().create_task(self._prepare(task))
-        self._preparing[task.key] = preparing
+        self._preparing[attempt] = preparing
         preparing.add_done_callback(partial(self._prepared, task))
 
     def taken(self) -> Counter[str]:
@@ -54,8 +59,8 @@ class Inputs:
         """
         free = self._parts.fetching.at_once_max
         found: Counter[str] = Counter()
-        for key, job in self._jobs.items():
-            if key in self._fetching and free > 0:
+        for attempt, job in self._jobs.items():
+            if attempt in self._fetching and free > 0:
                 free -= 1
             else:
                 found[job] += 1
@@ -63,13 +68,13 @@ class Inputs:
 
     def cancel(self, task: Task) -> None:
         """Stop fetching for it, if that is going on."""
-        if task.key in self._fetching:
-            self._preparing[task.key].cancel()
+        if (attempt := (task.key, task.attempt)) in self._fetching:
+            self._preparing[attempt].cancel()
 
     async def stop(self) -> None:
         """Give back what is being fetched; what is here already is said to be ready."""
-        for key in self._fetching:
-            self._preparing[key].cancel()
+        for attempt in self._fetching:
+            self._preparing[attempt].cancel()
         while self._preparing:
             await asyncio.wait(self._preparing.values())
 
@@ -85,8 +90,9 @@ class Inputs:
         return Work(task=task, paths=paths)
 
     def _prepared(self, task: Task, preparing: "asyncio.Task[Work | Outcome]") -> None:
-        self._fetching.discard(task.key)
-        del self._jobs[task.key], self._preparing[task.key]
+        attempt = (task.key, task.attempt)
+        self._fetching.discard(attempt)
+        del self._jobs[attempt], self._preparing[attempt]
         prepared = Unrun() if preparing.cancelled() else preparing.result()
         if isinstance(prepared, Work):
             self._ready(prepared)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from offload.core.buckets import Bucket
 from offload.core.errors import KeyDoesNotExist, OffloadError
 from offload.core.keys import ID_LENGTH, PREFIX, ApiKey, KeyScope, Wish, digest_of, new_key, new_token
+from offload.core.ring import KEYS
 from offload.core.task import ALL, Record, Scope, Seconds
 from offload.engine.quotas import Quotas
+from offload.engine.ringer import Ringer
 from offload.ports import Clock, Depth
 from offload.ports.keys import KeyStore
 
@@ -53,13 +55,14 @@ class Made(Record, frozen=True, kw_only=True):
 class Keyring:
     """Without any key everybody may do everything; from the first one on nobody may without one, for ever."""
 
-    def __init__(self, store: KeyStore, clock: Clock) -> None:
+    def __init__(self, store: KeyStore, clock: Clock, ringer: Ringer) -> None:
         self._store = store
         self._clock = clock
+        self._ringer = ringer
         self._holders: dict[bytes, Holder] = {}
         self._loop: asyncio.Task[None] | None = None
         self.locked = False
-        self.quotas = Quotas(store, clock)
+        self.quotas = Quotas(store, clock, shared=not ringer.alone)
 
     async def load(self) -> None:
         """Read the keys."""
@@ -92,12 +95,14 @@ class Keyring:
         key = new_key(token, wish, self._clock.now())
         await self._store.add(key)
         self._take(key)
+        self._ringer.topic(KEYS)
         return Made(key=key, token=token)
 
     async def revoke(self, key_id: str) -> ApiKey:
         """End a key; no request that begins after this is let in with it. Raise KeyDoesNotExist."""
         if not await self._store.revoke(key_id, at=self._clock.now()):
             raise KeyDoesNotExist(key_id)
+        self._ringer.topic(KEYS)
         await self.load()
         return self._holders[key_id.encode()].key
 

@@ -49,7 +49,8 @@ class Ledger:
         self._notes: deque[Note] = deque()
         self._ends: deque[Ending] = deque()
         self._storing: set[asyncio.Task[None]] = set()
-        self._uploading: dict[int, asyncio.Task[Failed | None]] = {}
+        self._uploading: dict[tuple[int, int], asyncio.Task[Failed | None]] = {}
+        """By key and attempt."""
         self._stopping = False
         self._writing: asyncio.Task[None] | None = None
 
@@ -78,8 +79,8 @@ class Ledger:
 
     def cancel(self, task: Task) -> None:
         """Stop bringing its result away, if that is going on."""
-        if task.key in self._uploading:
-            self._uploading[task.key].cancel()
+        if (attempt := (task.key, task.attempt)) in self._uploading:
+            self._uploading[attempt].cancel()
 
     async def settled(self) -> None:
         """Return when everything reported so far is recorded; uploads that go on are left to the next node."""
@@ -135,12 +136,15 @@ class Ledger:
             if is_written:
                 self._recorded(change, ending.task)
             else:
-                await self._again_or_drop(ending)
+                await self._again_or_drop(ending, change)
 
-    async def _again_or_drop(self, ending: Ending) -> None:
+    async def _again_or_drop(self, ending: Ending, change: Change) -> None:
         """The task was changed by someone else: a flag does not matter, another holder or end does."""
         for _ in range(5):
-            task = await self._parts.store.get(ALL, ending.task.id)
+            task = await self._get(ending.task.id)
+            if task is not None and _is_written(task, change):
+                self._recorded(change, ending.task)  # the store took it, and could not say so
+                return
             if task is None or not _same_attempt(task, ending.task):
                 break
             change = finished_change(self._parts, msgspec.structs.replace(ending, task=task))
@@ -150,6 +154,14 @@ class Ledger:
         if ending.result_file is not None:
             await self._parts.blobs.delete(ending.result_file.blob)
         self._recorded(None, ending.task)
+
+    async def _get(self, task_id: str) -> Task | None:
+        while True:
+            try:
+                return await self._parts.store.get(ALL, task_id)
+            except (DiskFull, StoreUnavailable) as error:
+                log.warning("cannot tell whether the end of task %s was recorded, asking again: %s", task_id, error)
+            await asyncio.sleep(PAUSE_SECONDS_MAX)
 
     async def _apply(self, changes: list[Change]) -> list[bool]:
         pause_seconds = 0.05
@@ -172,13 +184,13 @@ class Ledger:
         self._write_soon()
 
     async def _upload(self, ending: Ending, json: bytes) -> Ending:
-        key = ending.task.key
+        attempt = (ending.task.key, ending.task.attempt)
         if self._stopping:
             return msgspec.structs.replace(ending, outcome=Unrun(started=True))
         uploading = asyncio.get_running_loop().create_task(upload(self._parts, ending.task, json, ending.result_file))
-        self._uploading[key] = uploading
+        self._uploading[attempt] = uploading
         await asyncio.wait([uploading])
-        del self._uploading[key]
+        del self._uploading[attempt]
         if uploading.cancelled():
             outcome: Outcome = Unrun(started=True) if self._stopping else Stopped()
             return msgspec.structs.replace(ending, outcome=outcome)
@@ -261,4 +273,13 @@ def _unstorable(error: Exception) -> Failed:
 
 
 def _same_attempt(task: Task, reported: Task) -> bool:
-    return task.status is Status.RUNNING and task.attempt == reported.attempt and task.node == reported.node
+    """Tell whether a task is still in the attempt that reports; one given back and claimed anew has the same number."""
+    same = (reported.attempt, reported.node, reported.started_at)
+    return task.status is Status.RUNNING and (task.attempt, task.node, task.started_at) == same
+
+
+def _is_written(task: Task, change: Change) -> bool:
+    """Tell whether a change is in the store already: a connection may be lost between a commit and its answer."""
+    after = change.after
+    fields = ("version", "status", "attempt", "run_at", "finished_at", "result_file")
+    return all(getattr(task, name) == getattr(after, name) for name in fields)

@@ -7,10 +7,12 @@ from offload.core.catalog import Catalog
 from offload.core.task import Record, Seconds, Status
 from offload.core.transitions import Change
 from offload.engine.hub import Hub
+from offload.engine.ringer import Ringer
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.ports import Blobs, Clock, Egress, FileStore, QueueStore, TaskStore, Workers
 from offload.ports.callbacks import DeliveryStore
+from offload.ports.nodes import NodeStore
 
 
 class Timing(Record, frozen=True, kw_only=True):
@@ -19,6 +21,10 @@ class Timing(Record, frozen=True, kw_only=True):
     lease_seconds: Seconds = 30.0
     heartbeat_seconds: Seconds = 5.0
     sweep_seconds: Seconds = 5.0
+    count_seconds: Seconds = 1.0
+    """How often the queues are counted while other nodes fill them too; sooner while one is filling up."""
+    look_seconds: Seconds = 4.0
+    """Between two rounds of looking at watched tasks that other nodes may have changed."""
     stop_seconds: Seconds = 15.0
     """How long a delete waits for a running attempt to stop."""
     payload_seconds: Seconds = 7 * 86_400.0
@@ -59,11 +65,14 @@ class Parts:
     """Handed to every agent; nothing here is owned by one of them."""
 
     node: str
+    version: str
+    """Of the program, for people."""
     catalog: Catalog
     store: TaskStore
     queues: QueueStore
     files: FileStore
     deliveries: DeliveryStore
+    nodes: NodeStore
     blobs: Blobs
     workers: Workers
     egress: Egress
@@ -71,6 +80,7 @@ class Parts:
     timing: Timing
     traffic: Traffic
     hub: Hub
+    ringer: Ringer
     stats: Stats
     chance: Callable[[], float]
     """A number in [0, 1) that spreads retries."""

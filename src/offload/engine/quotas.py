@@ -14,6 +14,10 @@ STALE_SECONDS = 10.0
 """Results add to the stored bytes unseen; after so long they are counted anew."""
 FULL_SECONDS = 1.0
 """Counting stored bytes takes a while, so an owner who is full is counted anew only so often."""
+SHARED_SECONDS = 1.0
+"""Other nodes of the store let tasks in as well; after so long they are counted anew."""
+UNSEEN_SHARE = 8
+"""And sooner, when this node let in one part in so many of the room that was left."""
 RETRY_TASKS_SECONDS, RETRY_BYTES_SECONDS = 1, 10
 
 
@@ -35,6 +39,9 @@ class Held:
     bytes_coming: int = 0
     counted_at: Seconds | None = None
     """When the bytes were counted; None: nothing was yet."""
+    tasks_counted_at: Seconds | None = None
+    unseen: int = 0
+    """Tasks let in since they were counted."""
 
 
 class Share:
@@ -70,9 +77,10 @@ class Share:
 class Quotas:
     """Hands out shares."""
 
-    def __init__(self, store: KeyStore, clock: Clock) -> None:
+    def __init__(self, store: KeyStore, clock: Clock, *, shared: bool) -> None:
         self._store = store
         self._clock = clock
+        self._shared = shared
         self._held: dict[str, Held] = {}
         self._nobody = Held()
 
@@ -83,16 +91,23 @@ class Quotas:
         held = self._held.get(key.owner)
         if held is None:
             held = self._held[key.owner] = Held()
-            held.tasks = await self._store.unfinished(key.owner)
+            await self._count_tasks(key, held)
         if key.tasks_max is not None and tasks:
-            await self._check_tasks(key, held, key.tasks_max - tasks)
+            await self._check_tasks(key, held, tasks, key.tasks_max)
         if key.bytes_max is not None:
             await self._check_bytes(key, held, key.bytes_max - size)
         return Share(held, tasks, size)
 
-    async def _check_tasks(self, key: ApiKey, held: Held, room: int) -> None:
-        if held.tasks + held.tasks_coming > room:
-            held.tasks = await self._store.unfinished(key.owner)
+    async def _count_tasks(self, key: ApiKey, held: Held) -> None:
+        held.tasks_counted_at, held.unseen = self._clock.monotonic(), 0
+        held.tasks = await self._store.unfinished(key.owner)
+
+    async def _check_tasks(self, key: ApiKey, held: Held, tasks: int, most: int) -> None:
+        room = most - tasks
+        full = held.tasks + held.tasks_coming > room
+        if full or (self._shared and self._is_vague(held, most)):
+            await self._count_tasks(key, held)
+        held.unseen += tasks
         if held.tasks + held.tasks_coming > room:
             raise TooManyTasks(
                 f"owner {key.owner!r} has {held.tasks + held.tasks_coming:,} unfinished tasks; "
@@ -100,6 +115,12 @@ class Quotas:
                 retry_seconds=RETRY_TASKS_SECONDS,
                 limit=key.tasks_max,
             )
+
+    def _is_vague(self, held: Held, most: int) -> bool:
+        """Tell whether what other nodes let in since the last count may matter."""
+        assert held.tasks_counted_at is not None
+        age = self._clock.monotonic() - held.tasks_counted_at
+        return age > SHARED_SECONDS or held.unseen * UNSEEN_SHARE > most - held.tasks
 
     async def _check_bytes(self, key: ApiKey, held: Held, room: int) -> None:
         age = None if held.counted_at is None else self._clock.monotonic() - held.counted_at

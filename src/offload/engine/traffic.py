@@ -1,6 +1,6 @@
 """What each queue holds, how fast it moves, and whether one more task may come in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -11,6 +11,8 @@ from offload.ports import Clock, Depth
 
 RUN_WEIGHT = 0.1
 """How much the newest run counts in a job's mean run time."""
+UNSEEN_SHARE = 8
+"""The queues are counted again when a node let in one part in so many of the room that was left."""
 
 
 @dataclass(slots=True)
@@ -20,12 +22,16 @@ class _Queue:
     bytes: int = 0
     coming_tasks: int = 0
     coming_bytes: int = 0
+    unseen: int = 0
+    """Tasks let in since the last count: other nodes do not know of them, nor this one of theirs."""
     queued: int = 0
     ready: int = 0
     running: int = 0
     oldest_at: Seconds | None = None
     arrivals: RateMeter = field(default_factory=RateMeter)
     completions: RateMeter = field(default_factory=RateMeter)
+    arrivals_elsewhere: float = 0.0
+    completions_elsewhere: float = 0.0
 
 
 class Place:
@@ -78,12 +84,18 @@ class Traffic:
     def __init__(self, capacities: Mapping[str, Capacity], clock: Clock) -> None:
         self._queues = {name: _Queue(capacity) for name, capacity in capacities.items()}
         self._run_seconds: dict[str, Seconds] = {}
+        self._run_seconds_elsewhere: dict[str, Seconds] = {}
         self._clock = clock
+        self.filling: Callable[[], None] = _nobody_asks
+        """Called when so much was let in that the queues had better be counted: others may have filled them too."""
 
     def admit(self, queue: str, *, tasks: int, body_bytes: int) -> Place:
         """Reserve a place. Raise QueueFull."""
         entry = self._queues[queue]
         admit(queue, self._load(entry), entry.capacity, tasks=tasks, body_bytes=body_bytes)
+        entry.unseen += tasks
+        if entry.unseen * UNSEEN_SHARE > entry.capacity.tasks_max - entry.tasks:
+            self.filling()
         return Place(entry, tasks, body_bytes)
 
     def no_place(self) -> Place:
@@ -123,7 +135,32 @@ class Traffic:
         self._run_seconds[job] = seconds if mean is None else mean + RUN_WEIGHT * (seconds - mean)
 
     def mean_run_seconds(self, job: str) -> Seconds | None:
-        return self._run_seconds.get(job)
+        return self._run_seconds.get(job, self._run_seconds_elsewhere.get(job))
+
+    def own_run_seconds(self) -> dict[str, Seconds]:
+        """Return how long attempts of each job took on this node."""
+        return dict(self._run_seconds)
+
+    def own_rates(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return how many tasks a second came and ended on this node, by queue."""
+        at = self._clock.monotonic()
+        came = {name: entry.arrivals.per_second(at) for name, entry in self._queues.items()}
+        ended = {name: entry.completions.per_second(at) for name, entry in self._queues.items()}
+        return {name: rate for name, rate in came.items() if rate}, {name: rate for name, rate in ended.items() if rate}
+
+    def learn(
+        self,
+        *,
+        arrivals: Sequence[Mapping[str, float]],
+        completions: Sequence[Mapping[str, float]],
+        run_seconds: Sequence[Mapping[str, Seconds]],
+    ) -> None:
+        """Hear how fast the other nodes are."""
+        for name, entry in self._queues.items():
+            entry.arrivals_elsewhere = sum(rates.get(name, 0.0) for rates in arrivals)
+            entry.completions_elsewhere = sum(rates.get(name, 0.0) for rates in completions)
+        for seconds in run_seconds:
+            self._run_seconds_elsewhere.update(seconds)
 
     def drain_per_second(self, queue: str) -> float | None:
         return self._load(self._entry(queue)).drain_per_second
@@ -134,7 +171,7 @@ class Traffic:
     def sync(self, depths: Sequence[Depth]) -> None:
         """Take the store's counts: they include what other nodes did."""
         for entry in self._queues.values():
-            entry.tasks = entry.bytes = entry.queued = entry.ready = entry.running = 0
+            entry.tasks = entry.bytes = entry.queued = entry.ready = entry.running = entry.unseen = 0
             entry.oldest_at = None
         for depth in depths:
             entry = self._entry(depth.queue)
@@ -162,15 +199,16 @@ class Traffic:
             tasks_max=entry.capacity.tasks_max,
             bytes_max=entry.capacity.bytes_max,
             oldest_wait_seconds=None if oldest is None else max(0.0, self._clock.now() - oldest),
-            arrivals_per_second=entry.arrivals.per_second(at),
-            completions_per_second=entry.completions.per_second(at),
+            arrivals_per_second=_sum(entry.arrivals.per_second(at), entry.arrivals_elsewhere),
+            completions_per_second=_sum(entry.completions.per_second(at), entry.completions_elsewhere),
             predicted_wait_seconds=entry.ready / drain if drain else (0.0 if entry.ready == 0 else None),
             state="paused" if paused else "full" if full else "accepting",
             jobs=jobs,
         )
 
     def _load(self, entry: _Queue) -> Load:
-        drain = entry.completions.per_second(self._clock.monotonic(), samples_min=SAMPLES_MIN)
+        own = entry.completions.per_second(self._clock.monotonic(), samples_min=SAMPLES_MIN)
+        drain = _sum(own, entry.completions_elsewhere)
         return Load(
             tasks=entry.tasks + entry.coming_tasks, bytes=entry.bytes + entry.coming_bytes, drain_per_second=drain
         )
@@ -180,3 +218,12 @@ class Traffic:
         if entry is None:  # a queue of earlier days: its jobs are gone from the catalog, its tasks are not
             entry = self._queues[queue] = _Queue(Capacity())
         return entry
+
+
+def _sum(own: float | None, elsewhere: float) -> float | None:
+    """Add the rates of this node and of all others; None when nobody knows any."""
+    return (own or 0.0) + elsewhere if own is not None or elsewhere else None
+
+
+def _nobody_asks() -> None:
+    """A node that has its store for itself counts all there is to count."""

@@ -2,22 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
-from offload.core.errors import TryAgain
 from offload.core.outcome import Failed
 from offload.core.retry import Retry
 from offload.core.task import ALL, Reason, Seconds, Status, Task, TaskError
 from offload.core.transitions import Change, Event, Facts, after_failure, decide
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.parts import Parts, count_left
+from offload.engine.repeating import repeatable
 from offload.ports import Filter, Retention
 
 log = logging.getLogger("offload.upkeep")
 
 BATCH = 200
 PAUSE_SECONDS = 0.001
+DUE_SECONDS_MIN = 0.005
+PATIENT_BEATS = 2
+"""So many heartbeats after the store was out of reach nodes have for renewing their leases before they are judged."""
 SWEEP_SECONDS = 86_400.0
 """How often blobs of no task are looked for, besides once after the start: only a crash leaves any."""
 PURGE_HOLD_SECONDS = 86_400.0
@@ -36,6 +39,7 @@ class Reaper:
         self._dispatcher: Dispatcher | None = None
         self._due_at: Seconds | None = None
         self._wake = asyncio.Event()
+        self._patient_until: Seconds = 0.0
         self.trouble: str | None = None
         """What the store said last when it could not serve; None when all is well."""
 
@@ -49,28 +53,40 @@ class Reaper:
             self._wake.set()
 
     async def run(self) -> None:
+        parts = self._parts
+        self._be_patient()
         while True:
-            self.trouble = await repeatable("reaper", self._sweep)
-            seconds = self._parts.timing.sweep_seconds
-            if self._due_at is not None:
-                seconds = min(seconds, max(0.005, self._due_at - self._parts.clock.now()))
             self._wake.clear()
+            self.trouble = await repeatable("reaper", self._sweep)
+            if self.trouble is not None:
+                self._be_patient()
+            seconds = parts.timing.sweep_seconds * (1.0 if parts.ringer.alone else 0.8 + 0.2 * parts.chance())
+            if self._due_at is not None:
+                seconds = min(seconds, max(DUE_SECONDS_MIN, self._due_at - parts.clock.now()))
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
+    def _be_patient(self) -> None:
+        """Leases that ended while the store could not be reached are renewed first, by nodes that are all right."""
+        if not self._parts.ringer.alone:
+            self._patient_until = self._parts.clock.monotonic() + PATIENT_BEATS * self._parts.timing.heartbeat_seconds
+
     async def _sweep(self) -> None:
         parts, dispatcher = self._parts, self._dispatcher
         assert dispatcher is not None
         now = parts.clock.now()
-        overdue = [task for task in await parts.store.overdue(now=now, limit=BATCH) if not dispatcher.holds(task)]
+        patient = parts.clock.monotonic() < self._patient_until
+        found = await parts.store.overdue(now=now, limit=BATCH)
+        overdue = [task for task in found if not dispatcher.holds(task) and not (patient and task.lease_until)]
         changes = [self._change(task, now) for task in overdue]
         for change, written in zip(changes, await parts.store.apply(changes) if changes else [], strict=True):
             if written:
                 self._written(change, dispatcher)
-        parts.traffic.sync(await parts.store.depths())
+        if parts.ringer.alone:  # else the queues are counted more often, by another loop
+            parts.traffic.sync(await parts.store.depths())
         self._due_at = await parts.store.next_due(now)
         dispatcher.look_everywhere()
         if len(overdue) == BATCH:
@@ -96,21 +112,26 @@ class Reaper:
 
 
 class Janitor:
-    """Drops payloads, old rows, old keys, forgotten uploads and blobs that belong to no task, in small batches."""
+    """Drops payloads, old rows, old keys, forgotten uploads and blobs that belong to no task, in small batches.
 
-    def __init__(self, parts: Parts, clock: FollowingClock) -> None:
+    The first of the nodes that share a store is enough; two that take themselves for it do no harm.
+    """
+
+    def __init__(self, parts: Parts, clock: FollowingClock, is_first: Callable[[], bool]) -> None:
         self._parts = parts
         self._clock = clock
+        self._is_first = is_first
         self._hold_until: Seconds = 0.0
 
     async def run(self) -> None:
         swept_at = -SWEEP_SECONDS
         while True:
             self._follow_wall_clock()
-            if self._parts.clock.monotonic() >= self._hold_until:
+            is_first = self._is_first()
+            if is_first and self._parts.clock.monotonic() >= self._hold_until:
                 await repeatable("janitor", self._cancel_forgotten)
                 await repeatable("janitor", self._purge)
-            if self._parts.clock.monotonic() - swept_at > SWEEP_SECONDS:
+            if is_first and self._parts.clock.monotonic() - swept_at > SWEEP_SECONDS:
                 swept_at = self._parts.clock.monotonic()
                 await repeatable("janitor", self._sweep_orphans)
             await asyncio.sleep(self._parts.timing.sweep_seconds * 2)
@@ -162,16 +183,3 @@ class Janitor:
         for prefix in await parts.blobs.prefixes("f", older_than_seconds=parts.timing.orphan_seconds):
             if await parts.files.get_file(ALL, prefix.rpartition("/")[2]) is None:
                 await parts.blobs.delete(prefix)
-
-
-async def repeatable(who: str, duty: Callable[[], Awaitable[None]]) -> str | None:
-    """Do one round; what goes wrong is logged, returned, and tried again in the next."""
-    try:
-        await duty()
-    except TryAgain as error:
-        log.warning("%s: %s", who, error)
-        return str(error)
-    except Exception as error:
-        log.exception("the %s failed in this round", who)
-        return f"{type(error).__name__}: {error}"
-    return None

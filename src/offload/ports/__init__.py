@@ -258,6 +258,9 @@ class Workers(Protocol):
 
     async def start(self, listener: Listener) -> None: ...
 
+    def jobs(self) -> list[str]:
+        """Return the names of the jobs that are run here, whether there is room or not."""
+
     def rooms(self) -> list[Room]: ...
 
     def run(self, work: Work) -> None:

@@ -78,6 +78,9 @@ class Pool:
         except TimeoutError:
             log.warning("the jobs take long to load; going on, their tasks wait until they are ready")
 
+    def jobs(self) -> list[str]:
+        return list(self._catalog.jobs)
+
     def rooms(self) -> list[Room]:
         if self._stopping:
             return []

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from offload.bells import LocalBell, Tower
 from offload.blobs.local import LocalBlobs
 from offload.core.admission import Capacity
 from offload.core.catalog import Catalog
@@ -16,10 +17,13 @@ from offload.engine.gate import Gate
 from offload.engine.hub import Hub
 from offload.engine.orders import Order
 from offload.engine.parts import Fetching, Parts, Timing, Uploading
+from offload.engine.ringer import Ringer
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.ports import Listener, Note, Room, TaskStore, Work, WorkerState
+from offload.ports.bell import Bell
 from offload.stores.memory import MemoryStore
+from offload.stores.memory_nodes import MemoryNodes
 
 START = 1_800_000_000.0
 
@@ -39,12 +43,15 @@ class HandClock:
     def follow(self) -> float:
         return 0.0
 
+    def learn(self, ahead: float, unsure: float) -> None:
+        pass
+
 
 @dataclass
 class HandWorkers:
     """Takes work and holds it until the test says how it ended."""
 
-    jobs: tuple[str, ...]
+    runs: tuple[str, ...]
     places: int = 1
     cancels_at_once: bool = True
     running: dict[str, Task] = field(default_factory=dict)
@@ -55,8 +62,11 @@ class HandWorkers:
     async def start(self, listener: Listener) -> None:
         self.listener = listener
 
+    def jobs(self) -> list[str]:
+        return list(self.runs)
+
     def rooms(self) -> list[Room]:
-        return [Room(lane="shared", jobs=self.jobs, places=self.places - len(self.running))]
+        return [Room(lane="shared", jobs=self.runs, places=self.places - len(self.running))] if self.runs else []
 
     def run(self, work: Work) -> None:
         assert len(self.running) < self.places
@@ -79,11 +89,25 @@ class HandWorkers:
         self.listener.noted(note)
 
     def workers(self) -> list[WorkerState]:
-        return [WorkerState(pid=1, lane="shared", tasks=(), busy_seconds=0.0, memory_bytes=0, tasks_done=0)]
+        one = WorkerState(pid=1, lane="shared", tasks=(), busy_seconds=0.0, memory_bytes=0, tasks_done=0)
+        return [one] if self.runs else []
 
     async def stop(self, *, grace_seconds: float) -> None:
         for task_id in list(self.running):
             self.end(task_id, Unrun())
+
+
+@dataclass
+class Together:
+    """What the nodes of one store share."""
+
+    memory: MemoryStore = field(default_factory=MemoryStore)
+    clock: HandClock = field(default_factory=HandClock)
+    nodes: MemoryNodes = field(default_factory=MemoryNodes)
+    tower: Tower = field(default_factory=Tower)
+
+    def bell(self) -> Bell:
+        return self.tower.bell()
 
 
 @dataclass
@@ -117,29 +141,37 @@ async def kit(
     fetching: Fetching | None = None,
     uploading: Uploading | None = None,
     before_start: Sequence[Task] = (),
+    together: Together | None = None,
+    node: str = "node-1",
+    runs: Sequence[str] | None = None,
 ) -> AsyncIterator[Kit]:
-    """Start an engine; leaving stops it."""
-    clock = HandClock()
-    memory = MemoryStore()
+    """Start an engine, alone or `together` with others, which `runs` all jobs or some; leaving stops it."""
+    clock = HandClock() if together is None else together.clock
+    memory = MemoryStore() if together is None else together.memory
+    nodes = MemoryNodes() if together is None else together.nodes
+    ringer = Ringer(LocalBell() if together is None else together.bell())
     store: TaskStore = memory if wrap_store is None else wrap_store(memory)
     blobs = LocalBlobs(root / "blobs")
     await blobs.start()
     traffic = Traffic({queue: capacity or Capacity() for queue in catalog.queues}, clock)
-    workers = HandWorkers(jobs=tuple(catalog.jobs), places=places)
+    workers = HandWorkers(runs=tuple(catalog.jobs if runs is None else runs), places=places)
     parts = Parts(
-        node="node-1",
+        node=node,
+        version="0",
         catalog=catalog,
         store=store,
         queues=memory,
         files=memory,
         deliveries=memory.deliveries,
+        nodes=nodes,
         blobs=blobs,
         workers=workers,
         egress=Door(allow=["127.0.0.0/8"]),
         clock=clock,
         timing=timing or Timing(sweep_seconds=0.02, heartbeat_seconds=0.02, stop_seconds=2.0),
         traffic=traffic,
-        hub=Hub(store),
+        hub=Hub(store, ringer),
+        ringer=ringer,
         stats=Stats(),
         chance=lambda: 0.5,
         fetching=fetching or Fetching(),
