@@ -98,8 +98,8 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             uploading=Uploading(seconds_max=settings.upload_max_seconds, tries_max=settings.upload_tries_max),
         )
         engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=settings.disk_free_min_bytes), clock)
-        http = _http_config(settings)
-        deliverer = Deliverer(parts, engine.callbacks, partial(render, config=http), _pace(settings))
+        http = _http_config(settings, catalog)
+        deliverer = Deliverer(parts, engine.callbacks, partial(render, config=http, blobs=blobs), _pace(settings))
         await deliverer.start()
         stack.push_async_callback(deliverer.stop)  # after the engine: what ends while that stops is told at once
         engine.neighbours.on({KEYS: keyring.load})
@@ -181,7 +181,8 @@ def _pool_settings(settings: Settings, environ: Mapping[str, str], scratch: Path
     )
 
 
-def _http_config(settings: Settings) -> HttpConfig:
+def _http_config(settings: Settings, catalog: Catalog) -> HttpConfig:
+    wraps = settings.jobs.startswith(MADE)
     return HttpConfig(
         json_bytes_max=settings.json_bytes_max,
         upload_bytes_max=settings.upload_bytes_max,
@@ -191,7 +192,8 @@ def _http_config(settings: Settings) -> HttpConfig:
         metrics_open=settings.metrics_open,
         streams_per_client_max=settings.streams_per_client_max,
         connections_per_address_max=settings.connections_per_address_max,
-        prefix=settings.prefix if settings.jobs.startswith(MADE) else "",
+        prefix=settings.prefix if wraps else "",
+        request_jobs=frozenset(catalog.jobs) if wraps else frozenset(),
     )
 
 

@@ -1,5 +1,6 @@
 """A stock Flask application that takes callbacks and writes down what came; nothing in it knows offload."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def hook() -> tuple[str, int]:
     except WebhookVerificationError:
         return "wrong signature", 401
     name = f"{request.headers['Offload-Task-Status']}-{request.headers['Offload-Task-Id']}"
+    (kept / f"{name}.headers").write_text(json.dumps(dict(request.headers)))
     half = kept / f"{name}.part"
     half.write_bytes(request.headers["Content-Type"].encode() + b"\n" + body)
     half.rename(kept / name)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
@@ -40,11 +40,13 @@ class Rendered(Record, frozen=True, kw_only=True):
     content_type: str
     body: bytes = b""
     file: FileRef | None = None
+    skip_bytes: int = 0
+    """How much of the file comes before what is said."""
     fields: dict[str, str] = {}
     """More of its header."""
 
 
-Render = Callable[[Delivery, Task], Rendered]
+Render = Callable[[Delivery, Task], Awaitable[Rendered]]
 
 
 class Deliverer:
@@ -173,18 +175,20 @@ class Deliverer:
         return Settlement(before=delivery, after=after, worked=trial.tried.accepted)
 
     async def _post(self, delivery: Delivery, task: Task) -> Trial:
-        said = self._render(delivery, task)
+        said = await self._render(delivery, task)
         secrets = [secret.text for secret in await self._callbacks.secrets(delivery.owner)]
         signer = Signer(secrets, delivery.id, int(self._parts.clock.now()))
         body: bytes | AsyncIterator[bytes] = said.body
         fields = dict(said.fields)
-        if said.file is not None and said.file.size <= WHOLE_BYTES_MAX:
-            body = b"".join([chunk async for chunk in self._parts.blobs.read(said.file.blob)])
-        elif said.file is not None:
-            async for chunk in self._parts.blobs.read(said.file.blob):
-                signer.update(chunk)
-            body = self._parts.blobs.read(said.file.blob)
-            fields["Content-Length"] = str(said.file.size)
+        if (file := said.file) is not None:
+            size, start, read = file.size - said.skip_bytes, said.skip_bytes, self._parts.blobs.read
+            if size <= WHOLE_BYTES_MAX:
+                body = b"".join([chunk async for chunk in read(file.blob, start=start, size=size)])
+            else:
+                async for chunk in read(file.blob, start=start, size=size):
+                    signer.update(chunk)
+                body = read(file.blob, start=start, size=size)
+                fields["Content-Length"] = str(size)
         if isinstance(body, bytes):
             signer.update(body)
         fields |= {"Content-Type": said.content_type, **signer.headers()}

@@ -40,7 +40,7 @@ async def answer_result(call: Call, task: Task) -> Response:
         response = await _kept(call, task)
         # an answer with this is the result, whatever its status: a result may be an answer that says 202 or 503 itself
         response.raw_headers.append((b"offload-task-status", task.status.encode()))
-    if call.method == "POST" and not holds_message(call, task):  # which may have a Location of its own
+    if call.method == "POST" and not holds_message(call.config, task):  # which may have a Location of its own
         response.raw_headers.append((b"location", task_path(task, call.config.prefix).encode()))
     return response
 
@@ -54,7 +54,7 @@ async def _kept(call: Call, task: Task) -> Response:
     if task.result_file is None:
         return serve_json(call, task.result or b"null", f'"{task.version}.{task.attempt}"')
     gone = ResultExpired(f"the result of task {task.id} is no longer kept")
-    if holds_message(call, task):
+    if holds_message(call.config, task):
         return await serve_message(call, task, gone)
     return await serve_file(call, task.result_file, gone)
 

@@ -39,7 +39,7 @@ class Wrapped:
         self._prefix = prefix
         self._clock: Clock = engine.clock
         self._adds_date = not config.adds_date
-        config = msgspec.structs.replace(config, prefix=prefix, request_jobs=frozenset(engine.catalog.jobs))
+        config = msgspec.structs.replace(config, prefix=prefix)
         guard = Guard(config, engine.clock)
         router = router_of(_own_routes(), guard)
         self._own = Front(router, engine, config, keyring=keyring, guard=guard, submit=_no_submit)

@@ -125,7 +125,7 @@ class Post:
         return [fields["webhook-id"] for _, fields, _ in self.egress.sent]
 
 
-def said(delivery: Delivery, task: Task) -> Rendered:
+async def said(delivery: Delivery, task: Task) -> Rendered:
     return Rendered(content_type="text/plain", body=f"{delivery.type} {task.status}".encode())
 
 
@@ -270,7 +270,7 @@ async def test_a_store_that_cannot_write_is_asked_again(tmp_path: Path) -> None:
 async def test_what_cannot_be_rendered_is_a_failure_like_another(tmp_path: Path) -> None:
     async with post(tmp_path) as found:
 
-        def wrong(delivery: Delivery, task: Task) -> Rendered:
+        async def wrong(delivery: Delivery, task: Task) -> Rendered:
             raise RuntimeError("no")
 
         found.deliverer._render = wrong
