@@ -94,7 +94,7 @@ class Reader:
 
     def type(self, command: str) -> str:
         """Run one command in the reader's shell and return what it prints."""
-        if command.startswith("offload serve"):
+        if command.startswith(("offload serve", "offload wrap", "offload proxy")):
             return self._serve(command)
         assert self._shell.stdin is not None and self._shell.stdout is not None
         too_slow = threading.Timer(COMMAND_SECONDS, os.killpg, (self._shell.pid, signal.SIGKILL))

@@ -120,6 +120,12 @@ def test_the_application_hears_the_request_as_it_was_sent(flask: Server) -> None
     assert chunked["body"] == b"onetwo".hex() and ["content-length", "6"] in chunked["headers"]
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_application_may_read_the_body_of_a_request_that_has_none(flask: Server, method: str) -> None:
+    for answer in (ask(flask.url, "/echo/x", method), later(flask.url, "/echo/x", method)):
+        assert (answer.json["method"], answer.json["body"]) == (method, "")
+
+
 def test_secrets_reach_the_application_and_are_shown_nowhere(tmp_path: Path) -> None:
     secrets = [("Authorization", SECRET), ("Cookie", "session=open-sesame"), ("X-Api-Key", "key-open-sesame")]
     with Server(FLASK, tmp_path / "data", "--workers", "1", command="wrap") as server:

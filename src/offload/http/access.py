@@ -98,13 +98,18 @@ class Guard:
             self._take(call, holder.bucket)
 
     def recognise(self, call: Call) -> None:
-        """Take a call for its key's owner where none is needed: what is no key of ours means something to others."""
+        """Take a call for its key's owner where none is needed: what is no key of ours means something to others.
+
+        Raise QuotaExceeded.
+        """
         given = call.fields.get(b"authorization", b"")
         holder = call.keyring.find(given[7:].strip()) if given[:7].lower() == b"bearer " else None
         if holder is None or self._over(holder) is not None:
             call.owner, call.sees = "", Scope(owner="")
         else:
             self._be(call, holder)
+            if holder.bucket is not None:
+                self._take(call, holder.bucket)
 
     def _be(self, call: Call, holder: Holder) -> None:
         holder.used_at = self._clock.now()

@@ -11,6 +11,7 @@ from offload.core.errors import BodyTooLarge
 from offload.core.task import FileRef
 from offload.engine.orders import Order
 from offload.http import intake, jobs
+from offload.http.access import share
 from offload.http.call import Call
 from offload.http.options import from_header
 from offload.http.prefer import read_preferences
@@ -41,10 +42,12 @@ async def submit(call: Call) -> Response:
     call.check_body(call.config.upload_bytes_max)
     wished = read_preferences(call.header(b"prefer"), call.config.wait_seconds_max)
     ticket = intake.Ticket(id=str(uuid.uuid4()), job=job, options=options)
-    with engine.admit(job.name, body_bytes=call.content_length or 0) as place:
+    size = call.content_length or 0
+    with await share(call, tasks=1, size=size) as held, engine.admit(job.name, body_bytes=size) as place:
         async with Staging(engine.blobs, f"t/{ticket.id}/in", call.config.upload_bytes_max) as staging:
             order = await _order(call, ticket, staging)
             added = await create(call, order, place, staging)
+        held.keep(added)
     return await jobs.answer(call, added, wished)
 
 

@@ -29,9 +29,11 @@ class Threaded:
         if scope["type"] != "http":
             return
         loop = asyncio.get_running_loop()
-        presence = Presence(receive, has_body=has_body(scope))
+        brings_body = has_body(scope)
+        presence = Presence(receive, has_body=brings_body)
         answer = _Answer(loop, send)
-        body = io.BufferedReader(_Body(loop, presence), 64 * 1024)
+        # without a body, what comes next is for `until_gone`: an application that reads all the same must not wait
+        body = io.BufferedReader(_Body(loop, presence) if brings_body else io.BytesIO(), 64 * 1024)
         environ = wsgi.environ_of(head_of(scope), body, threads=True)
         gone = asyncio.ensure_future(presence.until_gone())
         gone.add_done_callback(lambda _: answer.leave())
