@@ -139,12 +139,14 @@ def client_methods() -> str:
 def metrics() -> str:
     from prometheus_client.core import CounterMetricFamily
 
+    from offload.engine.engine import BrokerState
     from offload.engine.stats import Stats
     from offload.http.metrics import _Snapshot
     from offload.http.stats import HttpStats
 
     rows = []
-    for family in _Snapshot(HttpStats(), Stats(), [], [], 0).collect():
+    broker = BrokerState(trouble=None, reconnects=0)
+    for family in _Snapshot(HttpStats(), Stats(), [], [], failing_hosts=0, broker=broker).collect():
         name = family.name + ("_total" if isinstance(family, CounterMetricFamily) else "")
         labels = ", ".join(f"`{label}`" for label in family._labelnames)  # type: ignore[attr-defined]
         rows.append([f"`{name}`", family.type, labels, family.documentation])

@@ -4,10 +4,12 @@ import asyncio
 import functools
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+
+from tests.backends.redis import RedisServer
 
 DEADLINE_SECONDS = 60.0
 
@@ -38,6 +40,13 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, and with CI=true a skip is a failure: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One server for the whole run; who wants to kill one starts another."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 def _deadline_seconds(item: pytest.Function) -> float:

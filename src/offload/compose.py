@@ -1,5 +1,6 @@
 """Wires a node together: the only place where an adapter has a name."""
 
+import importlib
 import logging
 import os
 import random
@@ -19,6 +20,7 @@ from offload.bells import LocalBell
 from offload.blobs.local import LocalBlobs
 from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
+from offload.core.errors import WrongSetting
 from offload.core.ring import KEYS
 from offload.egress import Door
 from offload.engine.deliverer import Deliverer, Pace
@@ -34,6 +36,7 @@ from offload.http.app import make_app
 from offload.http.config import HttpConfig
 from offload.http.telling import render
 from offload.loading import MADE, load_catalog
+from offload.ports.broker import Broker
 from offload.settings import Settings
 from offload.stores.memory_nodes import MemoryNodes
 from offload.stores.sqlite.keys import any_key
@@ -43,6 +46,12 @@ from offload.workers.pool import Pool, PoolSettings
 log = logging.getLogger("offload.node")
 
 DATABASE = "offload.sqlite"
+NATIVE = "native"
+BROKERS = {
+    "redis": ("redis", "RedisBroker"),
+    "rediss": ("redis", "RedisBroker"),
+}
+"""By what a broker's URL begins with: its module, which is the name of its extra as well, and its class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +83,10 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
         blobs = LocalBlobs(data / "blobs")
         await blobs.start()
         traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
+        name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         pool = Pool(catalog, settings.jobs, _pool_settings(settings, environ, data / "scratch"), clock)
         parts = Parts(
-            node=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            node=name,
             version=version("offload"),
             catalog=catalog,
             store=store,
@@ -96,6 +106,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             chance=random.SystemRandom().random,
             fetching=_fetching(settings),
             uploading=Uploading(seconds_max=settings.upload_max_seconds, tries_max=settings.upload_tries_max),
+            broker=await _started_broker(settings, name, stack),
         )
         engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=settings.disk_free_min_bytes), clock)
         http = _http_config(settings, catalog)
@@ -132,6 +143,35 @@ async def keyring_alone(settings: Settings) -> AsyncIterator[Keyring]:
 def has_keys(settings: Settings) -> bool:
     """Tell whether a data directory has keys: without any, only this machine may ask."""
     return any_key(settings.data.absolute() / DATABASE)
+
+
+async def _started_broker(settings: Settings, name: str, stack: AsyncExitStack) -> Broker | None:
+    broker = open_broker(settings.broker, node=name)
+    if broker is not None:
+        await broker.start()
+        stack.push_async_callback(broker.stop)
+    return broker
+
+
+def open_broker(url: str, *, node: str) -> Broker | None:
+    """Return what a broker's URL means, None for `native`; nothing is connected yet. Raise WrongSetting."""
+    from offload.brokers.address import address_of
+
+    if url == NATIVE:
+        return None
+    scheme = url.partition(":")[0]
+    if scheme not in BROKERS:
+        known = ", ".join(f"{name}://" for name in BROKERS)
+        raise WrongSetting(f"broker: write native, or a URL that begins with one of {known}")
+    name, class_name = BROKERS[scheme]
+    address = address_of(url)
+    try:
+        module = importlib.import_module(f"offload.brokers.{name}")
+    except ModuleNotFoundError as error:
+        lacks = f"broker: {scheme}:// needs the package {error.name!r}, which is not installed"
+        raise WrongSetting(f'{lacks}: pip install "offload[{name}]"') from None
+    broker: Broker = getattr(module, class_name)(address, node=node)
+    return broker
 
 
 def _timing(settings: Settings) -> Timing:

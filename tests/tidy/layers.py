@@ -24,6 +24,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.stores.memory_nodes": ("offload.core", "offload.ports"),
     "offload.stores.sqlite": ("offload.core", "offload.ports", "offload.stores.migrate"),
     "offload.blobs": ("offload.core", "offload.ports"),
+    "offload.brokers": ("offload.core", "offload.ports"),
     "offload.egress": ("offload.core", "offload.ports"),
     "offload.bells": ("offload.core", "offload.ports"),
     "offload.workers": ("offload.core", "offload.ports"),
@@ -37,6 +38,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
         "offload.stores", "offload.bells", "offload.blobs", "offload.egress", "offload.workers", "offload.http",
+        "offload.brokers",
         "offload.telemetry",
     ),
     # how a wrapped application is called: in the server, and in its worker processes
@@ -65,6 +67,8 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.stores.memory_nodes": (),
     "offload.stores.sqlite": ("apsw", "msgspec", "structlog"),
     "offload.bells": (),
+    "offload.brokers": ("msgspec",),
+    "offload.brokers.redis": ("redis",),
     "offload.egress": ("aiohttp", "yarl", "idna"),
     "offload.workers": ("msgspec", "psutil", "structlog", "pydantic"),
     "offload.workers.child": ("msgspec", "pydantic"),

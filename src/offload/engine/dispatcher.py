@@ -9,12 +9,15 @@ import msgspec
 
 from offload.core.errors import TryAgain
 from offload.core.outcome import Failed, Outcome, Stopped, Unrun
+from offload.core.ring import Lot
 from offload.core.task import ALL, Record, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change
-from offload.engine.hunger import Hunger, Lot
+from offload.engine.announcer import Announcer
+from offload.engine.hunger import Hunger
 from offload.engine.inputs import Inputs
 from offload.engine.ledger import Ending, Ledger
 from offload.engine.parts import Parts, count_left
+from offload.engine.taker import Taker
 from offload.ports import Ask, Note, Room, Work
 
 log = logging.getLogger("offload.dispatcher")
@@ -50,6 +53,8 @@ class Dispatcher:
         self._untold: set[Lot] = set()
         """Lots that got tasks here; the other nodes are told of those for which there is no place here."""
         self._looked_at: Seconds | None = None
+        self._announcer = Announcer(parts.broker, parts.stats) if parts.broker is not None else None
+        self._taker = Taker(parts.broker, self, clock=parts.clock, stats=parts.stats) if parts.broker else None
 
     async def start(self) -> None:
         await self._parts.workers.start(self)
@@ -57,6 +62,10 @@ class Dispatcher:
         self._wake.set()
         spawn = asyncio.get_running_loop().create_task
         self._loops = [spawn(self._dispatch()), spawn(self._renew())]
+        if self._announcer is not None and self._taker is not None:
+            self._announcer.start()
+            own = self.jobs()
+            self._taker.start([(job.queue, job.name) for job in self._parts.catalog.jobs.values() if job.name in own])
 
     async def stop(self, grace_seconds: Seconds) -> None:
         """Claim no more, let attempts run until the grace ends, give back the rest; nothing is lost or burnt."""
@@ -64,6 +73,8 @@ class Dispatcher:
         self._wake.set()
         dispatching, renewing = self._loops
         await dispatching
+        if self._taker is not None:
+            await self._taker.stop()
         await self._inputs.stop()
         while self._arrived:
             self.ended(self._arrived.popleft().task, Unrun(), ())
@@ -73,13 +84,17 @@ class Dispatcher:
         await asyncio.gather(renewing, return_exceptions=True)
         if self._held:
             log.error("%d attempts never ended; their leases will", len(self._held))
+        if self._announcer is not None:
+            await self._announcer.stop()  # last: what was given back is announced
 
     def hint(self, task: Task) -> None:
-        """A task became QUEUED."""
+        """A task became QUEUED: with a broker, whoever gets the token claims it."""
         assert task.run_at is not None
         if task.run_at > self._parts.clock.now():
             self._on_later(task.run_at)
             self._parts.ringer.due(task.run_at)
+        elif self._announcer is not None and self._announcer.announce(task):
+            return  # whoever gets the token claims it
         elif self._claiming:
             self._untold.add((task.queue, task.job))
             self.ready(task.queue, task.job)
@@ -94,6 +109,20 @@ class Dispatcher:
     def look_everywhere(self) -> None:
         self._hunger.everything()
         self._wake.set()
+        if self._taker is not None:
+            self._taker.room_freed()
+
+    def places(self, lot: Lot) -> int:
+        queue, job = lot
+        if not self._claiming or queue in self._paused:
+            return 0
+        return next((room.places for room in self._rooms() if job in room.jobs), 0)
+
+    def broker_trouble(self) -> str | None:
+        """Return what keeps the broker from helping, None when nothing does or there is none."""
+        if self._announcer is None or self._taker is None:
+            return None
+        return self._announcer.trouble or self._taker.trouble
 
     def holds(self, task: Task) -> bool:
         hold = self._held.get(task.key)
@@ -147,6 +176,8 @@ class Dispatcher:
     def room_freed(self) -> None:
         if self._hunger or self._arrived:
             self._wake.set()
+        if self._taker is not None:
+            self._taker.room_freed()
 
     def _stop_attempt(self, task: Task) -> None:
         """Wherever it is: its files being fetched, waiting for a place, running, or its result on the way."""
@@ -190,7 +221,10 @@ class Dispatcher:
             self._wake.clear()
             while self._claiming and (asks := self._asks()):
                 try:
-                    self._hunger.fed(asks, await self._claim(asks))
+                    claimed = await self._claim(asks)
+                    self._hunger.fed(asks, claimed)
+                    if self._taker is not None:
+                        self._taker.fed(asks, claimed)
                 except TryAgain as error:
                     log.warning("cannot claim, trying again: %s", error)
                     await asyncio.sleep(1.0)
@@ -224,6 +258,8 @@ class Dispatcher:
     async def _claim(self, asks: list[Ask]) -> list[Task]:
         parts = self._parts
         now = parts.clock.now()
+        if self._taker is not None:
+            self._taker.asking(asks)
         claimed = await parts.store.claim(asks, node=parts.node, now=now, lease_until=now + parts.timing.lease_seconds)
         self._looked_at = now
         for task in claimed:

@@ -43,6 +43,11 @@ class Health(Record, frozen=True, kw_only=True):
     checks: dict[str, str]
 
 
+class BrokerState(Record, frozen=True, kw_only=True):
+    trouble: str | None
+    reconnects: int
+
+
 log = logging.getLogger("offload.engine")
 
 CROSSINGS_MAX = 20
@@ -298,7 +303,16 @@ class Engine:
             "workers": "ok" if somebody_works else "none running",
             "store": self._reaper.trouble or "ok",
         }
-        return Health(ready=all(said == "ok" for said in checks.values()), checks=checks)
+        ready = all(said == "ok" for said in checks.values())
+        if self.parts.broker is not None:  # without it everything goes on, a little later
+            checks["broker"] = self._dispatcher.broker_trouble() or "ok"
+        return Health(ready=ready, checks=checks)
+
+    def broker(self) -> BrokerState | None:
+        """Return how the broker is, None when there is none."""
+        if self.parts.broker is None:
+            return None
+        return BrokerState(trouble=self._dispatcher.broker_trouble(), reconnects=self.parts.broker.reconnects)
 
     def state(self) -> NodeState:
         """Return what this node says of itself."""

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from offload.core.ring import Lot
 from offload.core.task import Task
 from offload.ports import Ask, Depth, Room
-
-Lot = tuple[str, str]
-"""A queue and a job: tasks that wait together and run in one lane."""
 
 
 class Hunger:

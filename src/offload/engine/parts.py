@@ -11,6 +11,7 @@ from offload.engine.ringer import Ringer
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.ports import Blobs, Clock, Egress, FileStore, QueueStore, TaskStore, Workers
+from offload.ports.broker import Broker
 from offload.ports.callbacks import DeliveryStore
 from offload.ports.nodes import NodeStore
 
@@ -86,6 +87,8 @@ class Parts:
     """A number in [0, 1) that spreads retries."""
     fetching: Fetching = Fetching()
     uploading: Uploading = Uploading()
+    broker: Broker | None = None
+    """None: this node alone runs what it accepts, and knows without being told."""
 
 
 def count_left(parts: Parts, change: Change) -> None:

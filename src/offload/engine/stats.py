@@ -20,6 +20,8 @@ class Stats:
     """By queue and code."""
     callbacks: Counter[str] = field(default_factory=Counter)
     """By outcome of a try: delivered, failed (and tried again), given_up, superseded, released."""
+    tokens: Counter[str] = field(default_factory=Counter)
+    """Of the broker, by what became of them: announced, dropped, taken, released, missed; and its restarts."""
     run_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Sum over ended attempts, by job."""
     wait_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))

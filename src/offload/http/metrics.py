@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
+from offload.engine.engine import BrokerState
 from offload.engine.stats import Stats
 from offload.engine.traffic import QueueView
 from offload.http.call import Call
@@ -19,7 +20,9 @@ from offload.ports import WorkerState
 async def get_metrics(call: Call) -> Response:
     engine = call.engine
     queues, failing_hosts = await engine.queues(), await engine.callbacks.failing_hosts()
-    snapshot = _Snapshot(call.stats, engine.stats, queues, engine.workers(), failing_hosts)
+    snapshot = _Snapshot(
+        call.stats, engine.stats, queues, engine.workers(), failing_hosts=failing_hosts, broker=engine.broker()
+    )
     registry = CollectorRegistry(auto_describe=False)
     registry.register(snapshot)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -34,13 +37,16 @@ class _Snapshot(Collector):
         stats: Stats,
         queues: Sequence[QueueView],
         workers: Sequence[WorkerState],
+        *,
         failing_hosts: int,
+        broker: BrokerState | None,
     ) -> None:
         self._http = http
         self._stats = stats
         self._queues = queues
         self._workers = workers
         self._failing_hosts = failing_hosts
+        self._broker = broker
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -49,6 +55,8 @@ class _Snapshot(Collector):
         yield from self._requests()
         yield from self._tasks()
         yield from self._of_callbacks()
+        if self._broker is not None:
+            yield from self._of_broker(self._broker)
         yield from self._of_queues()
         yield from self._of_workers()
 
@@ -108,6 +116,18 @@ class _Snapshot(Collector):
         yield tries
         yield GaugeMetricFamily(
             "offload_callback_hosts_failing", "Hosts whose callbacks fail at the moment.", value=self._failing_hosts
+        )
+
+    def _of_broker(self, broker: BrokerState) -> Iterable[Metric]:
+        tokens = CounterMetricFamily(
+            "offload_broker_tokens", "Tokens of the broker, by what became of them.", labels=["what"]
+        )
+        for what, number in self._stats.tokens.items():
+            tokens.add_metric([what], number)
+        yield tokens
+        yield GaugeMetricFamily("offload_broker_up", "1 while the broker answers.", value=broker.trouble is None)
+        yield CounterMetricFamily(
+            "offload_broker_reconnects", "Connections to the broker made again.", value=broker.reconnects
         )
 
     def _of_queues(self) -> Iterable[Metric]:

@@ -14,7 +14,7 @@ from typing import Any
 from offload.core.admission import Capacity
 from offload.core.errors import WrongSetting
 from offload.core.quantities import show_seconds
-from offload.settings.spec import BYTES, COUNT, DIRECTORY, FLAG, NAMES, PREFIX, SECONDS, TEXT, Spec, declare
+from offload.settings.spec import BYTES, COUNT, DIRECTORY, FLAG, NAMES, PREFIX, SECONDS, TEXT, URL, Spec, declare
 
 CONFIG_NAME = "offload.toml"
 NOT_SETTINGS = frozenset({"OFFLOAD_CONFIG", "OFFLOAD_URL", "OFFLOAD_API_KEY"})
@@ -44,6 +44,8 @@ class Settings:
         _usable_cpus, "worker processes for jobs that do not say their own", COUNT,
         least=1, most=1024, default_text="one per CPU")
     data: Path = declare(Path(".offload"), "the directory of the database and the files", DIRECTORY)
+    broker: str = declare(
+        "native", "what tells nodes of ready tasks: native, or a URL that begins with redis://", URL)
 
     queue_tasks_max: int = declare(10_000, "how many unfinished tasks a queue may hold", COUNT, least=1)
     queue_bytes_max: int = declare(4 * 1024**3, "how many bytes of input a queue may hold", BYTES, least=1)

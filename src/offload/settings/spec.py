@@ -100,6 +100,10 @@ def _seconds(value: object) -> float:
     raise ValueError(f'{value!r} is not a duration; write a number of seconds, or text such as "30s" or "7d"')
 
 
+def _without_password(url: str) -> str:
+    return re.sub(r"(?<=//)([^@/?#]*:)?[^@/?#]*@", "***@", url.partition("?")[0])
+
+
 def _names(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
@@ -122,4 +126,5 @@ BYTES = Kind(unit="size", read=_bytes, show=lambda value: show_bytes(int(value))
 SECONDS = Kind(unit="duration", read=_seconds, show=show_seconds)
 NAMES = Kind(unit="names", read=_names, show=",".join)
 FLAG = Kind(unit="yes or no", read=_flag, show=lambda value: "yes" if value else "no")
+URL = Kind(unit="URL", read=_text, show=_without_password)
 DIRECTORY = Kind(unit="path", read=lambda value: Path(_text(value)).expanduser())

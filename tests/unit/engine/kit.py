@@ -22,6 +22,7 @@ from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.ports import Listener, Note, Room, TaskStore, Work, WorkerState
 from offload.ports.bell import Bell
+from offload.ports.broker import Broker
 from offload.stores.memory import MemoryStore
 from offload.stores.memory_nodes import MemoryNodes
 
@@ -140,6 +141,7 @@ async def kit(
     wrap_store: Callable[[MemoryStore], TaskStore] | None = None,
     fetching: Fetching | None = None,
     uploading: Uploading | None = None,
+    broker: Broker | None = None,
     before_start: Sequence[Task] = (),
     together: Together | None = None,
     node: str = "node-1",
@@ -176,6 +178,7 @@ async def kit(
         chance=lambda: 0.5,
         fetching=fetching or Fetching(),
         uploading=uploading or Uploading(),
+        broker=broker,
     )
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=0), clock)
     await engine.start()

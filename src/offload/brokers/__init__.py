@@ -1,0 +1,1 @@
+"""Brokers: they carry tokens between nodes, and know nothing of tasks."""

@@ -1,0 +1,58 @@
+"""Where a broker is: its URL taken apart, and shown without its password."""
+
+import re
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+from offload.core.errors import WrongSetting
+from offload.core.task import Record
+
+PREFIX_DEFAULT = "offload"
+_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+
+
+class Address(Record, frozen=True, kw_only=True):
+    """A broker's URL without what is for this program alone."""
+
+    scheme: str
+    url: str
+    """For the client library: with its password, without `prefix`."""
+    shown: str
+    """For people: without user, password and options."""
+    prefix: str
+    """What the names of queues, streams and groups at the broker begin with."""
+    options: dict[str, str]
+    """The rest of the query."""
+
+
+def address_of(url: str) -> Address:
+    """Raise WrongSetting for what is no broker's URL, without repeating a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise WrongSetting(f"broker: this is not a URL: {error}") from None
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    prefix = options.pop("prefix", PREFIX_DEFAULT)
+    if not _PREFIX.fullmatch(prefix):
+        raise WrongSetting(f"broker: prefix={prefix!r} must match {_PREFIX.pattern}")
+    if not parts.hostname:
+        raise WrongSetting(f"broker: {shown(url)} names no host; write one as in {parts.scheme}://HOST")
+    return Address(
+        scheme=parts.scheme,
+        url=parts._replace(query=urlencode(options)).geturl(),
+        shown=_bare(parts),
+        prefix=prefix,
+        options=options,
+    )
+
+
+def shown(url: str) -> str:
+    """Return a broker's URL as people may see it."""
+    try:
+        return _bare(urlsplit(url))
+    except ValueError:
+        return "(not a URL)"
+
+
+def _bare(parts: SplitResult) -> str:
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -1,0 +1,56 @@
+"""The brokers that tests run against: their servers, and their adapters with waits short enough for a test."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from offload.brokers.address import address_of
+from offload.ports.broker import Broker
+from tests.backends.redis import RedisServer
+
+
+class Backend(Protocol):
+    """A private broker server."""
+
+    @property
+    def url(self) -> str: ...
+
+    def kill(self) -> None: ...
+
+    def start(self) -> object: ...
+
+    def stop(self) -> None: ...
+
+
+def backends() -> list[str]:
+    """Return the names of the brokers; for each there is a fixture `NAME_server`."""
+    return ["redis"]
+
+
+def private(name: str, folder: Path) -> AbstractContextManager[Backend]:
+    """Start a server for one test, which may kill it."""
+    assert name == "redis"
+    return RedisServer(folder)
+
+
+@asynccontextmanager
+async def open_broker(url: str, *, prefix: str, node: str) -> AsyncIterator[Broker]:
+    """Open one node's end of a real broker."""
+    broker = make_broker(url, prefix=prefix, node=node)
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        await broker.stop()
+
+
+def make_broker(url: str, *, prefix: str, node: str) -> Broker:
+    """Return one node's end, not yet started."""
+    address = address_of(f"{url}{'&' if '?' in url else '?'}prefix={prefix}")
+    if address.scheme == "redis":
+        from offload.brokers.redis import RedisBroker, Waits
+
+        waits = Waits(take_seconds=0.5, abandoned_seconds=0.5, look_seconds=0.1)
+        return RedisBroker(address, node=node, waits=waits)
+    raise AssertionError(f"no broker speaks {address.scheme}")
