@@ -22,6 +22,7 @@ from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
 from offload.core.errors import WrongSetting
 from offload.core.ring import KEYS
+from offload.core.promises import Promises, accepted_with
 from offload.egress import Door
 from offload.engine.deliverer import Deliverer, Pace
 from offload.engine.engine import Engine
@@ -94,6 +95,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             files=store,
             deliveries=store.deliveries,
             nodes=MemoryNodes(),
+            history=store.history,
             blobs=blobs,
             workers=pool,
             egress=_door(settings),
@@ -234,7 +236,27 @@ def _http_config(settings: Settings, catalog: Catalog) -> HttpConfig:
         connections_per_address_max=settings.connections_per_address_max,
         prefix=settings.prefix if wraps else "",
         request_jobs=frozenset(catalog.jobs) if wraps else frozenset(),
+        promises=_promises(settings),
     )
+
+
+def _promises(settings: Settings) -> Promises:
+    return Promises(
+        store="sqlite",
+        durability=settings.durability,
+        accepted=accepted_with("sqlite", settings.durability),
+        recovery_seconds_max=settings.lease_seconds + settings.sweep_seconds,
+        limits={
+            name: value
+            for name in ("json_bytes_max", "upload_bytes_max", "result_bytes_max", "queue_tasks_max", "queue_bytes_max",
+                         "wait_max_seconds", "job_timeout_seconds", "log_bytes_max")
+            if (value := getattr(settings, name)) is not None
+        },
+        retention={
+            name: getattr(settings, name)
+            for name in ("payload_seconds", "audit_seconds", "file_seconds", "key_seconds")
+        },
+    )  # fmt: skip
 
 
 def _own_names(host: str) -> tuple[str, ...]:

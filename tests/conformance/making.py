@@ -9,6 +9,7 @@ from offload.core.task import ALL, Status, Task, TaskEvent
 from offload.core.transitions import Event, Facts, decide
 from offload.ports import Ask, FileStore, NewTask, QueueStore, TaskStore
 from offload.ports.callbacks import DeliveryStore
+from offload.ports.history import HistoryStore
 from offload.ports.keys import KeyStore
 
 NOW = 1_000.0
@@ -24,6 +25,9 @@ class Store(TaskStore, QueueStore, FileStore, Protocol):
 
     @property
     def keys(self) -> KeyStore: ...
+
+    @property
+    def history(self) -> HistoryStore: ...
 
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]

@@ -229,6 +229,7 @@ async def serving(
         files=memory,
         deliveries=memory.deliveries,
         nodes=MemoryNodes(),
+        history=memory.history,
         blobs=blobs,
         workers=ThreadWorkers(catalog),
         egress=Door(allow=["127.0.0.0/8"]),

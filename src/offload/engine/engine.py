@@ -25,6 +25,7 @@ from offload.engine.neighbours import Neighbours
 from offload.engine.orders import Order, new_task
 from offload.engine.parts import Parts, count_left
 from offload.engine.roll import LearningClock, Roll
+from offload.engine.pulse import Pulse
 from offload.engine.stats import Stats
 from offload.engine.streams import Streams
 from offload.engine.traffic import Place, QueueView
@@ -68,6 +69,7 @@ class Engine:
         self._serves = serves
         self._started_at = clock.now()
         self.roll = Roll(parts, clock, self.state)
+        self.pulse = Pulse(parts)
         self._reaper = Reaper(parts)
         self._janitor = Janitor(parts, clock, self.roll.is_first)
         self._dispatcher = Dispatcher(parts, self._paused, self._reaper.due_later)
@@ -106,6 +108,7 @@ class Engine:
                 log.warning("%d tasks wait for job %r, which these jobs do not hold", depth.queued, depth.job)
         await self.neighbours.start()
         await self._dispatcher.start()
+        await self.pulse.start()
         spawn = asyncio.get_running_loop().create_task
         self._loops = [spawn(self._reaper.run()), spawn(self._janitor.run()), spawn(self.gate.run())]
 
@@ -125,6 +128,7 @@ class Engine:
         self.begin_stop()
         await self._dispatcher.stop(grace_seconds)
         self.gate.close()
+        await self.pulse.stop()
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)

@@ -14,6 +14,7 @@ from offload.ports import Blobs, Clock, Egress, FileStore, QueueStore, TaskStore
 from offload.ports.broker import Broker
 from offload.ports.callbacks import DeliveryStore
 from offload.ports.nodes import NodeStore
+from offload.ports.history import HistoryStore
 
 
 class Timing(Record, frozen=True, kw_only=True):
@@ -74,6 +75,7 @@ class Parts:
     files: FileStore
     deliveries: DeliveryStore
     nodes: NodeStore
+    history: HistoryStore
     blobs: Blobs
     workers: Workers
     egress: Egress

@@ -33,3 +33,9 @@ class Stats:
     """Writes of the engine repeated because the store could not take them."""
     purged_payloads: int = 0
     purged_rows: int = 0
+
+    @property
+    def changes(self) -> int:
+        """Return a number that grows with whatever a list of tasks would show."""
+        counted = (self.submitted, self.finished, self.attempts, self.retries)
+        return sum(counter.total() for counter in counted) + self.purged_payloads + self.purged_rows

@@ -165,6 +165,11 @@ class Traffic:
     def drain_per_second(self, queue: str) -> float | None:
         return self._load(self._entry(queue)).drain_per_second
 
+    def depth(self, queue: str) -> Depth:
+        """Return what waits and runs, as this node knows it."""
+        entry = self._entry(queue)
+        return Depth(queue=queue, job="", queued=entry.queued, running=entry.running)
+
     def waiting(self, queue: str) -> int:
         return self._entry(queue).queued
 

@@ -13,6 +13,8 @@ from offload.engine.keyring import NOBODY, Holder
 from offload.engine.quotas import Share
 from offload.http.call import Call
 from offload.http.config import HttpConfig
+from offload.http.sessions import PATH as SESSION
+from offload.http.sessions import session_of
 from offload.ports import Clock
 
 Scopes = frozenset[KeyScope]
@@ -55,6 +57,10 @@ NEEDED: Mapping[str, Mapping[str, Scopes]] = {
     "/v1/leases/{lease}/{verb}": {"POST": WORK},
     "/v1/keys": {"GET": ADMIN, "POST": ADMIN},
     "/v1/keys/{id}": {"DELETE": ADMIN},
+    "/v1/session": {"GET": ANY, "POST": ANY, "DELETE": OPEN},
+    "/v1/overview": {"GET": READ},
+    "/v1/overview/events": {"GET": READ},
+    "/v1/promises": {"GET": ANY},
     "/healthz": {"GET": OPEN},
     "/readyz": {"GET": OPEN},
     "/metrics": {"GET": ADMIN},
@@ -65,6 +71,7 @@ NEEDED: Mapping[str, Mapping[str, Scopes]] = {
     "/client.js": {"GET": OPEN},
     "/client.d.ts": {"GET": OPEN},
     "/client/{name}": {"GET": OPEN},
+    "/dashboard/{name}": {"GET": OPEN},
 }
 
 WRONG_KEYS, WRONG_KEYS_SECONDS = 10, 60.0
@@ -89,6 +96,8 @@ class Guard:
         given = call.fields.get(b"authorization")
         if given is None and call.links.SIGN in call.connection["query_string"]:
             holder = self._holder_of_link(call)
+        elif given is None and (session := session_of(call)) is not None:
+            holder = self._holder_of_session(call, session)
         else:
             holder = self._holder(call, given)
         if not (holder.scopes & needed) and not holder.admin:
@@ -135,6 +144,14 @@ class Guard:
         if holder is None or self._over(holder) is not None:
             self._was_wrong(call)
             raise KeyRequired("that link is not valid, or not any more", given=True)
+        return holder
+
+    def _holder_of_session(self, call: Call, session: str) -> Holder:
+        """An ended session is no attack: nothing is counted against the browser that still has its cookie."""
+        key_id = call.links.key_of(session, SESSION, self._clock.now())
+        holder = None if key_id is None else call.keyring.holder(key_id)
+        if holder is None or self._over(holder) is not None:
+            raise KeyRequired("this session has ended; sign in again with a key")
         return holder
 
     def _over(self, holder: Holder) -> str | None:

@@ -9,7 +9,21 @@ from starlette.types import ASGIApp
 from offload.core.errors import NotAvailable
 from offload.engine.engine import Engine
 from offload.engine.keyring import Keyring
-from offload.http import callbacks, creations, events, files, jobs, keys, metrics, operations, pages, results, tasks
+from offload.http import (
+    callbacks,
+    creations,
+    events,
+    files,
+    jobs,
+    keys,
+    metrics,
+    operations,
+    overview,
+    pages,
+    results,
+    sessions,
+    tasks,
+)
 from offload.http.access import Guard
 from offload.http.call import Call
 from offload.http.config import HttpConfig
@@ -67,6 +81,10 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/schedules/{name}": {"GET": schedules, "PUT": schedules, "DELETE": schedules},
     "/v1/leases": {"POST": leases},
     "/v1/leases/{lease}/{verb}": {"POST": leases},
+    "/v1/session": {"GET": sessions.get_session, "POST": sessions.sign_in, "DELETE": sessions.sign_out},
+    "/v1/overview": {"GET": overview.get_overview},
+    "/v1/overview/events": {"GET": overview.get_overview_events},
+    "/v1/promises": {"GET": overview.get_promises},
     "/healthz": {"GET": operations.is_alive},
     "/readyz": {"GET": operations.is_ready},
     "/metrics": {"GET": metrics.get_metrics},
@@ -77,4 +95,5 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/client.js": {"GET": pages.get_client},
     "/client.d.ts": {"GET": pages.get_client},
     "/client/{name}": {"GET": pages.get_client},
+    "/dashboard/{name}": {"GET": pages.get_dashboard},
 }

@@ -1,5 +1,6 @@
 """The bounds of the HTTP front."""
 
+from offload.core.promises import Promises, accepted_with
 from offload.core.task import Record, Seconds
 
 
@@ -35,6 +36,10 @@ class HttpConfig(Record, frozen=True, kw_only=True):
     """A body that arrives more slowly, once it had ten seconds, is cut off."""
     adds_date: bool = True
     """False: answers bring their own Date."""
+    promises: Promises = Promises(
+        store="memory", durability="none", accepted=accepted_with("memory", "none"), recovery_seconds_max=0.0
+    )
+    """What is told to those who ask what they may rely on."""
     prefix: str = ""
     """The path below which the routes are, as clients see it."""
     request_jobs: frozenset[str] = frozenset()

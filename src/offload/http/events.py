@@ -22,7 +22,7 @@ RETRY_MS = 1_000
 class EventAnswer(Response):
     """Sends events as they come; ends when the reader has gone or does not read."""
 
-    def __init__(self, call: Call, events: AsyncIterator[list[TaskEvent]]) -> None:
+    def __init__(self, call: Call, texts: AsyncIterator[bytes]) -> None:
         super().__init__(b"", 200)
         self.raw_headers[:] = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -31,7 +31,7 @@ class EventAnswer(Response):
             (b"x-content-type-options", b"nosniff"),
         ]
         self._call = call
-        self._events = events
+        self._texts = texts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = self._call
@@ -62,8 +62,7 @@ class EventAnswer(Response):
 
     async def _send_all(self, send: Send, read_seconds_max: Seconds) -> None:
         await send({"type": "http.response.body", "body": b"retry: %d\n\n" % RETRY_MS, "more_body": True})
-        async for events in self._events:
-            body = b"".join(map(event_text, events)) or b": still here\n\n"
+        async for body in self._texts:
             async with asyncio.timeout(read_seconds_max):
                 await send({"type": "http.response.body", "body": body, "more_body": True})
 
@@ -82,7 +81,7 @@ async def get_events(call: Call) -> Response:
             limit=own_max,
         )
     after = _last_number(call)
-    response = EventAnswer(call, call.engine.streams.follow(call.sees, task.id, after=after, beat_seconds=BEAT_SECONDS))
+    response = EventAnswer(call, _texts(call, task.id, after))
     if call.method == "HEAD":
         plain = Response(status_code=200)
         plain.raw_headers[:] = response.raw_headers
@@ -104,6 +103,11 @@ def event_text(event: TaskEvent) -> bytes:
         joint = b"" if data == b"{}" else b","
         data = b'%s%s"at":"%s"}' % (data[:-1], joint, (rfc3339(event.at) or "").encode())
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.n, event.kind.encode(), data)
+
+
+async def _texts(call: Call, task_id: str, after: int) -> AsyncIterator[bytes]:
+    async for events in call.engine.streams.follow(call.sees, task_id, after=after, beat_seconds=BEAT_SECONDS):
+        yield b"".join(map(event_text, events)) or b": still here\n\n"
 
 
 def _last_number(call: Call) -> int:

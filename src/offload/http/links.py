@@ -27,8 +27,21 @@ class Links:
 
     def signed(self, path: str, *, key_id: str, until: Seconds) -> str:
         """Return the link that reads `path` in the name of a key."""
+        return f"{quote(path)}?signed={self.stamp(path, key_id=key_id, until=until)}"
+
+    def stamp(self, path: str, *, key_id: str, until: Seconds) -> str:
+        """Return the signature alone."""
         ends = int(until)
-        return f"{quote(path)}?signed={key_id}.{ends}.{self._mac(path, key_id, ends)}"
+        return f"{key_id}.{ends}.{self._mac(path, key_id, ends)}"
+
+    def key_of(self, stamp: str, path: str, now: Seconds) -> str | None:
+        """Return whose key a signature of `path` stands for; None when it is not valid, or not any more."""
+        key_id, _, more = stamp.partition(".")
+        ends, _, mac = more.partition(".")
+        if not (ends.isascii() and ends.isdigit() and len(ends) < 13):
+            return None
+        right = hmac.compare_digest(self._mac(path, key_id, int(ends)).encode(), mac.encode())
+        return key_id if right and int(ends) >= now else None
 
     def taken(self, path: str, query: bytes, now: Seconds) -> Taken | None:
         """Take the signature from the query of a GET; None when it is not valid."""
@@ -39,14 +52,8 @@ class Links:
                 text = part.removeprefix("signed=")
             else:
                 rest.append(part)
-        key_id, _, more = text.partition(".")
-        ends, _, mac = more.partition(".")
-        if not (ends.isascii() and ends.isdigit() and len(ends) < 13):
-            return None
-        right = hmac.compare_digest(self._mac(path, key_id, int(ends)).encode(), mac.encode())
-        if not right or int(ends) < now:
-            return None
-        return Taken(key_id=key_id, query="&".join(rest).encode("latin-1"))
+        key_id = self.key_of(text, path, now)
+        return None if key_id is None else Taken(key_id=key_id, query="&".join(rest).encode("latin-1"))
 
     def _mac(self, path: str, key_id: str, ends: int) -> str:
         said = f"GET\n{path}\n{key_id}\n{ends}".encode("utf-8", "surrogateescape")

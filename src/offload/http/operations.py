@@ -14,7 +14,7 @@ from offload.ports import Depth
 
 
 async def list_queues(call: Call) -> Response:
-    return json_answer(encode({"queues": await _all_shown(call, await call.engine.queues())}))
+    return json_answer(encode({"queues": await queues_shown(call, await call.engine.queues())}))
 
 
 async def get_queue(call: Call) -> Response:
@@ -51,11 +51,11 @@ async def is_ready(call: Call) -> Response:
 
 
 async def _queue(call: Call) -> Response:
-    (shown,) = await _all_shown(call, [await call.engine.queue(call.parameters["queue"])])
+    (shown,) = await queues_shown(call, [await call.engine.queue(call.parameters["queue"])])
     return json_answer(encode(shown))
 
 
-async def _all_shown(call: Call, queues: Sequence[QueueView]) -> list[Mapping[str, Any]]:
+async def queues_shown(call: Call, queues: Sequence[QueueView]) -> list[Mapping[str, Any]]:
     """Return queues; whoever is no admin is told of no tasks but their own."""
     if not call.admin:
         own = {depth.queue: depth for depth in await call.keyring.depths(call.owner)}

@@ -17,6 +17,13 @@ PAGE_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
+DASHBOARD_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
+    b"frame-src blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+    b"require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""Previews of PDF files are the browser's own, in a frame; nothing may ever become a script."""
+DASHBOARD_TYPES = {"js": "text/javascript", "css": "text/css"}
 ASSETS = {"style.css": "text/css", "docs.js": "text/javascript", "mark.svg": "image/svg+xml"}
 CLIENT_TYPES = {".js": "text/javascript", ".d.ts": "text/plain"}
 CLIENT = (
@@ -39,7 +46,16 @@ async def get_openapi(call: Call) -> Response:
 
 
 async def get_landing(call: Call) -> Response:
-    return _page(call, "index.html", "text/html")
+    """The dashboard: what it shows it asks for itself, with whatever key the browser has."""
+    return _page(call, "dashboard/index.html", "text/html", policy=DASHBOARD_POLICY)
+
+
+async def get_dashboard(call: Call) -> Response:
+    name = call.parameters["name"]
+    kind = DASHBOARD_TYPES.get(name.rpartition(".")[2])
+    if kind is None or name not in _dashboard():
+        raise FileDoesNotExist(name)
+    return _page(call, f"dashboard/{name}", kind)
 
 
 async def get_docs(call: Call) -> Response:
@@ -61,7 +77,7 @@ async def get_client(call: Call) -> Response:
     return _page(call, f"javascript/{name}", CLIENT_TYPES[name[name.index(".") :]])
 
 
-def _page(call: Call, name: str, media_type: str) -> Response:
+def _page(call: Call, name: str, media_type: str, *, policy: bytes = PAGE_POLICY) -> Response:
     body = _read(name)
     etag = f'"{hash_of(body)}"'
     if not_modified(call.header(b"if-none-match"), etag):
@@ -69,13 +85,18 @@ def _page(call: Call, name: str, media_type: str) -> Response:
     else:
         response = Response(body, media_type=media_type)
     response.raw_headers.extend((
-        (b"content-security-policy", PAGE_POLICY),
+        (b"content-security-policy", policy),
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),
         (b"cache-control", b"no-cache"),
         (b"etag", etag.encode()),
     ))  # fmt: skip
     return response
+
+
+@cache
+def _dashboard() -> frozenset[str]:
+    return frozenset(each.name for each in package_files("offload.http").joinpath("assets", "dashboard").iterdir())
 
 
 @cache

@@ -10,6 +10,7 @@ from offload.core.task import Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Event, Facts, decide, difference
 from offload.ports import Added, Ask, Depth, Filter, LooseFile, NewTask, Note, Purged, Renewal, Retention
 from offload.stores.memory_deliveries import MemoryDeliveries
+from offload.stores.memory_history import MemoryHistory
 from offload.stores.memory_keys import MemoryKeys
 
 
@@ -30,7 +31,7 @@ class _UsedKey:
 
 
 class MemoryStore:
-    """Keep every promise of the ports but durability: TaskStore, QueueStore, FileStore, `deliveries` and `keys`."""
+    """Keep every promise of the ports but durability: TaskStore, QueueStore, FileStore, and those of its attributes."""
 
     def __init__(self) -> None:
         self._rows: dict[int, _Row] = {}
@@ -40,6 +41,7 @@ class MemoryStore:
         self._files: dict[str, LooseFile] = {}
         self._last_key = 0
         self.deliveries = MemoryDeliveries()
+        self.history = MemoryHistory()
         self.keys = MemoryKeys(
             tasks=lambda: [row.task for row in self._rows.values()],
             due=lambda queue: [row.task for row in self._line(queue)],

@@ -166,6 +166,7 @@ async def kit(
         files=memory,
         deliveries=memory.deliveries,
         nodes=nodes,
+        history=memory.history,
         blobs=blobs,
         workers=workers,
         egress=Door(allow=["127.0.0.0/8"]),

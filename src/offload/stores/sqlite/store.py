@@ -19,6 +19,7 @@ from offload.stores.sqlite import reads
 from offload.stores.sqlite.counts import Counts
 from offload.stores.sqlite.deliveries import Bell, SqliteDeliveries
 from offload.stores.sqlite.file import FileLock, check, migrate, open_reader, open_writer, translated
+from offload.stores.sqlite.history import SqliteHistory
 from offload.stores.sqlite.keys import SqliteKeys
 from offload.stores.sqlite.purge import purge, purge_files
 from offload.stores.sqlite.statements import rows
@@ -30,7 +31,7 @@ Answer = TypeVar("Answer")
 
 
 class SqliteStore:
-    """TaskStore, QueueStore and FileStore in one file, owned until `close`; `deliveries` and `keys` are ports too."""
+    """TaskStore, QueueStore and FileStore in one file, owned until `close`; `deliveries`, `keys` and `history` too."""
 
     def __init__(self, path: Path, lock: FileLock, writer: Writer, counts: Counts, bell: Bell) -> None:
         self._path = path
@@ -44,6 +45,7 @@ class SqliteStore:
         self._closed = False
         self.deliveries = SqliteDeliveries(self._run, self._read, bell)
         self.keys = SqliteKeys(self._run, self._read)
+        self.history = SqliteHistory(self._run, self._read)
 
     @classmethod
     async def open(cls, path: Path, *, relaxed: bool = False, checked: bool = False) -> Self:

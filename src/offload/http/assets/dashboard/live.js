@@ -1,0 +1,56 @@
+// One event stream for the whole page: the newest overview and the last hour, for whoever shows them.
+import { useEffect, useState } from "./preact.js";
+import { get, url } from "./api.js";
+
+const watchers = new Set();
+let source = null;
+let retry = null;
+export const now = { overview: null, history: null, connected: false };
+
+function tell() {
+  for (const watcher of watchers) watcher({ ...now });
+}
+
+export function connect() {
+  disconnect();
+  source = new EventSource(url("v1/overview/events"));
+  source.onopen = () => {
+    now.connected = true;
+    tell();
+  };
+  source.addEventListener("overview", (event) => {
+    now.overview = JSON.parse(event.data);
+    tell();
+  });
+  source.addEventListener("history", (event) => {
+    now.history = JSON.parse(event.data);
+    tell();
+  });
+  source.onerror = () => {
+    now.connected = false;
+    tell();
+    // a refused stream is never tried again by the browser; asking tells why it was refused
+    if (source.readyState === EventSource.CLOSED) {
+      get("v1/session").catch(() => {});
+      retry = setTimeout(connect, 3000);
+    }
+  };
+}
+
+export function disconnect() {
+  clearTimeout(retry);
+  if (source) source.close();
+  source = null;
+  now.connected = false;
+}
+
+/** Returns what is known now; the component is drawn again whenever that changes. */
+export function useLive() {
+  const [known, setKnown] = useState({ ...now });
+  useEffect(() => {
+    watchers.add(setKnown);
+    setKnown({ ...now });
+    return () => watchers.delete(setKnown);
+  }, []);
+  return known;
+}

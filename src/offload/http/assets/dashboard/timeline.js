@@ -1,0 +1,39 @@
+// A task's life as a line: when it was in which state, and how long; built from its status events.
+import { html } from "./preact.js";
+import { between, clock, seconds } from "./format.js";
+
+export function Timeline({ task, events }) {
+  const moments = events.filter((event) => event.kind === "status").map((event) => event.data);
+  if (!moments.length) return null;
+  const end = task.finished_at || new Date().toISOString();
+  const parts = moments.map((moment, i) => ({
+    ...moment,
+    from: moment.at,
+    to: i + 1 < moments.length ? moments[i + 1].at : task.finished_at ? moment.at : end,
+  }));
+  const whole = Math.max(0.001, between(parts[0].from, parts[parts.length - 1].to));
+  return html`<h2>Timeline</h2>
+    <svg class="life" viewBox="0 0 1000 18" preserveAspectRatio="none" role="img" aria-label=${`States over ${seconds(whole)}`}>
+      ${parts.map((part) => {
+        const x = (between(parts[0].from, part.from) / whole) * 1000;
+        const width = Math.max(2, (between(part.from, part.to) / whole) * 1000);
+        return html`<rect class=${part.status.toLowerCase()} x=${x} y="0" width=${width} height="18"><title>${part.status} ${seconds(between(part.from, part.to))}</title></rect>`;
+      })}
+    </svg>
+    <ol class="timeline">${parts.map((part, i) => html`<li key=${i}>
+      <time datetime=${part.at}>${clock(part.at)}</time>
+      <span class=${`badge ${part.status.toLowerCase()}`}>${part.status}</span>
+      <span>${said(part)}</span>
+      <span class="dim">${part.to !== part.from ? seconds(between(part.from, part.to)) : ""}</span>
+    </li>`)}</ol>`;
+}
+
+function said(part) {
+  const words = [];
+  if (part.attempt) words.push(`attempt ${part.attempt}`);
+  if (part.reason) words.push(part.reason);
+  if (part.error && part.error.message) words.push(part.error.message);
+  if (part.run_at) words.push(`not before ${clock(new Date(part.run_at * 1000).toISOString())}`);
+  if (part.cancel_requested) words.push("asked to stop");
+  return words.join(" · ");
+}
