@@ -15,6 +15,7 @@ export function Value({ value }) {
   if (Array.isArray(value) && value.length && value.every(isFile)) return html`<div class="files">${value.map((each) => html`<${Value} value=${each} />`)}</div>`;
   if (isTable(value)) return html`<${Table} columns=${columnsOf(value)} rows=${value.map((row) => columnsOf(value).map((name) => cell(row[name])))} />`;
   if (typeof value === "string" && !value.includes("\n") && value.length < 200) return html`<code class="value">${value === "" ? '""' : value}</code>`;
+  if (value === null || typeof value === "number" || typeof value === "boolean") return html`<code class="value">${String(value)}</code>`;
   const shown = typeof value === "string" ? value : JSON.stringify(value, null, 2);
   const cut = shown.length > INLINE_MOST;
   return html`<pre tabindex="0" class="value">${cut ? shown.slice(0, INLINE_MOST) : shown}</pre>${cut ? html`<p class="dim">and ${shown.length - INLINE_MOST} more characters</p>` : null}`;
