@@ -63,8 +63,9 @@ async def test_a_stranger_finds_only_what_is_open(tmp_path: Path) -> None:
                 address = path.replace("{name}", "style.css").replace("{", "").replace("}", "")
                 if (await server.client.request(method, address)).status_code != 401:
                     found.add((method, path))
-        pages = ("/", "/docs", "/docs/{name}", "/client.js", "/client.d.ts", "/client/{name}")
-        assert found == {("GET", path) for path in ("/healthz", "/readyz", *pages)}
+        pages = ("/", "/docs", "/docs/{name}", "/dashboard/{name}", "/client.js", "/client.d.ts", "/client/{name}")
+        signing_out = ("DELETE", "/v1/session")
+        assert found == {signing_out} | {("GET", path) for path in ("/healthz", "/readyz", *pages)}
 
 
 async def test_metrics_can_be_opened_by_a_setting(tmp_path: Path) -> None:

@@ -38,7 +38,14 @@ class Pulse:
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
-            await repeatable("pulse", self._step)
+            await repeatable("pulse", self.step)
+
+    async def step(self) -> None:
+        """Write what was since the last step."""
+        at = math.ceil(self._parts.clock.now() / STEP_SECONDS - 0.01) * STEP_SECONDS
+        samples = [sample for sample in self._samples(at) if self._is_news(sample)]
+        if samples:
+            await self._store.add(samples, forget_before=at - KEPT_SECONDS)
 
     async def history(self) -> list[Sample]:
         """Return the last hour of all nodes, one sample for each queue and step in which something was."""
@@ -48,13 +55,7 @@ class Pulse:
         while True:
             now = self._parts.clock.now()
             await asyncio.sleep(_next_step(now) - now + 0.001)
-            await repeatable("pulse", self._step)
-
-    async def _step(self) -> None:
-        at = math.ceil(self._parts.clock.now() / STEP_SECONDS - 0.01) * STEP_SECONDS
-        samples = [sample for sample in self._samples(at) if self._is_news(sample)]
-        if samples:
-            await self._store.add(samples, forget_before=at - KEPT_SECONDS)
+            await repeatable("pulse", self.step)
 
     def _samples(self, at: Seconds) -> list[Sample]:
         parts = self._parts

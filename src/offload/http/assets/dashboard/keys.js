@@ -63,7 +63,7 @@ function NewKey({ first, onMade }) {
       <fieldset><legend>Scopes</legend>${Object.entries(SCOPES).map(([scope, about]) => html`<label class="check" title=${about}>
         <input type="checkbox" name="scopes" value=${scope} defaultChecked=${first ? scope === "admin" : scope === "submit" || scope === "read"} /> ${scope}</label>`)}</fieldset>
       <label>Valid for days<input name="days" type="number" min="1" placeholder="for ever" /></label>
-      <label>Rate<input name="rate" placeholder="100/minute" /></label>
+      <label>Rate<input name="rate" placeholder="600/m" /></label>
       <label>Unfinished tasks<input name="tasks_max" type="number" min="1" placeholder="any number" /></label>
       <button type="submit" class="primary" disabled=${busy}>Make it</button>
     </form>

@@ -85,7 +85,7 @@ function Find({ query, go, jobs, queues }) {
     <label>Tag<input name="tag" placeholder="customer=42" value=${query.get("tag") || ""} /></label>
     <label>Created after<input name="after" type="datetime-local" value=${query.get("after") || ""} /></label>
     <label>Created before<input name="before" type="datetime-local" value=${query.get("before") || ""} /></label>
-    <label>Id<input name="id" placeholder="8c0f…" pattern="[0-9a-fA-F-]{36}" title="the whole id of a task" /></label>
+    <label>Id<input name="id" placeholder="8c0f…" pattern=${"[0-9a-fA-F\\-]{36}"} title="the whole id of a task" /></label>
     <button type="submit" class="primary">Find</button>
   </form>`;
 }

@@ -1,0 +1,62 @@
+"""Jobs whose inputs, results and ends the dashboard has to show."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from offload import Context, File, Reject, Retry, job
+
+
+@job(queue="images")
+def copy(image: File, width: int = 320, mode: Literal["fast", "fine"] = "fast", *, ctx: Context) -> File:
+    """Copy a picture.
+
+    It says how far it is."""
+    for tenth in range(5):
+        ctx.progress(tenth / 5, f"part {tenth}")
+        time.sleep(0.1)
+    print("copied", image.name)
+    return File(image.read_bytes(), name=image.name, type=image.type)
+
+
+@job
+def count(to: int, pause_seconds: float = 0.0, *, ctx: Context) -> Iterator[int]:
+    """Count aloud."""
+    for number in range(1, to + 1):
+        time.sleep(pause_seconds)
+        ctx.progress(number / to, f"at {number}")
+        print("counted", number, flush=True)
+        yield number
+
+
+@job(queue="fragile", workers=1)
+def wait_for(gate: str) -> str:
+    """Wait until a file is there."""
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    return "open"
+
+
+@job(queue="broken", retry=Retry(max_attempts=1))
+def fail(why: str) -> None:
+    """Fail always."""
+    print(why)
+    raise ValueError(why)
+
+
+@job
+def echo(value: Any) -> Any:
+    """Give back what came."""
+    return value
+
+
+@job
+def save(text: str, name: str, type: str) -> File:
+    """Give back a text as a file."""
+    return File(text.encode(), name=name, type=type)
+
+
+@job
+def refuse(why: str) -> None:
+    raise Reject(why)

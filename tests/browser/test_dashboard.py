@@ -1,0 +1,252 @@
+"""What people do on the dashboard, in a real browser."""
+
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from offload import Client
+from tests.browser.chromium import dashboard, keep_screenshot, needs_chromium
+from tests.servers import Server
+
+pytestmark = needs_chromium
+JOBS = Path(__file__).with_name("jobs_for_pages.py")
+
+
+def png(width: int, height: int) -> bytes:
+    """Return a picture of one colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + b"\x0b\x6e\x4f" * width) * height
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_a_picture_goes_up_its_job_says_how_far_it_is_and_the_result_is_shown_in_place(tmp_path: Path) -> None:
+    (tmp_path / "green field.png").write_bytes(png(40, 30))
+    with Server(JOBS, tmp_path / "data") as server, dashboard(server, "#/run") as page:
+        page.get_by_role("link", name="copy").click()
+        page.get_by_label("image").set_input_files(tmp_path / "green field.png")
+        page.get_by_label("width").fill("64")
+        page.get_by_label("mode").select_option(label="fine")
+        page.get_by_role("button", name="Run copy").click()
+        page.get_by_text(re.compile("part [0-4]")).first.wait_for()
+        result = page.locator("figure.file img").last
+        page.get_by_role("heading", name="Result").wait_for()
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('figure.file img')].every((image) => image.naturalWidth === 40)"
+        )
+        assert result.get_attribute("alt") == "green field.png" or "result of" in str(result.get_attribute("alt"))
+        assert page.locator("pre.log").inner_text().strip() == "copied green field.png"
+        keep_screenshot(page, "run")
+
+
+def test_a_wrong_input_is_said_at_its_field_and_nothing_is_sent(tmp_path: Path) -> None:
+    with Server(JOBS, tmp_path / "data") as server, dashboard(server, "#/run/count", quiet=("422",)) as page:
+        page.get_by_role("button", name="Run count").click()
+        page.locator("#field-to-wrong").wait_for()
+        assert page.get_by_label("to", exact=False).first.get_attribute("aria-invalid") == "true"
+        page.goto(f"{server.url}/#/run/echo")
+        page.get_by_label("value").fill("{not json")
+        page.get_by_role("button", name="Run echo").click()
+        page.get_by_text("value is not valid JSON").wait_for()
+        with Client(server.url) as client:
+            assert list(client.find()) == []
+
+
+def test_outputs_log_and_progress_come_while_the_task_runs(tmp_path: Path) -> None:
+    with Server(JOBS, tmp_path / "data") as server, Client(server.url) as client:
+        task = client.submit("count", to=40, pause_seconds=0.1)
+        with dashboard(server, f"#/tasks/{task.id}") as page:
+            page.get_by_text("counted 3").wait_for()
+            assert page.get_by_role("heading", name="Result").count() == 0
+            assert page.locator("ol.outputs li").count() >= 1
+            page.get_by_role("heading", name="Result").wait_for()
+            assert page.locator("ol.outputs li").count() == 40
+            assert "counted 40" in page.locator("pre.log").inner_text()
+            states = page.locator("ol.timeline .badge").all_inner_texts()
+            assert states == ["QUEUED", "RUNNING", "DONE"]
+
+
+def test_a_killed_worker_is_seen_at_once_and_the_second_attempt_too(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with Server(JOBS, tmp_path / "data") as server, Client(server.url) as client:
+        task = client.submit("wait_for", gate=str(gate))
+        with dashboard(server) as page:
+            row = page.get_by_role("row").filter(has=page.get_by_role("link", name=task.id[:8]))
+            pid = int(row.get_by_role("rowheader").inner_text())
+            os.kill(pid, signal.SIGKILL)
+            died = page.locator(".fact", has_text="Workers that died").locator("dd")
+            page.wait_for_function("(fact) => fact.textContent === '1'", arg=died.element_handle())
+            row.get_by_role("link").wait_for()
+            assert int(row.get_by_role("rowheader").inner_text()) != pid
+            keep_screenshot(page, "overview")
+            row.get_by_role("link").click()
+            page.locator("ol.timeline li", has_text="attempt 2").wait_for()
+            gate.touch()
+            page.get_by_role("heading", name="Result").wait_for()
+            assert page.locator("ol.timeline .badge").all_inner_texts() == [
+                "QUEUED", "RUNNING", "QUEUED", "RUNNING", "DONE",
+            ]  # fmt: skip
+            keep_screenshot(page, "task")
+
+
+def test_many_are_retried_at_once_after_a_word_that_says_how_many(tmp_path: Path) -> None:
+    with Server(JOBS, tmp_path / "data") as server, Client(server.url) as client:
+        failed = [client.submit("fail", why=f"reason {n}") for n in range(7)]
+        fine = client.submit("echo", value=1)
+        assert fine.result() == 1
+        with dashboard(server, "#/tasks?status=FAILED") as page:
+            page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 7")
+            page.get_by_role("button", name="Retry…").click()
+            dialog = page.get_by_role("dialog")
+            dialog.get_by_text("Retry 7 tasks?").wait_for()
+            keep_screenshot(page, "bulk")
+            dialog.get_by_role("button", name="No, go back").click()
+            assert {client.get(task.id).attempt for task in failed} == {1}
+            page.get_by_label(f"Mark task {failed[2].id[:8]}").check()
+            page.get_by_role("button", name="Retry…").click()
+            page.get_by_role("button", name="Retry 1", exact=True).click()
+            page.get_by_text("Retry: 1 done").wait_for()
+            page.get_by_role("button", name="Retry…").click()
+            page.get_by_role("button", name=re.compile("Retry [67]$")).click()
+            page.get_by_text(re.compile("Retry: [67] done")).wait_for()
+            page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 7")
+        assert min(client.get(task.id).attempt for task in failed) == 2
+        assert client.get(fine.id).attempt == 1
+
+
+def test_many_are_canceled_and_deleted(tmp_path: Path) -> None:
+    with Server(JOBS, tmp_path / "data") as server, Client(server.url) as client:
+        waiting = [client.submit("wait_for", gate="/nowhere/at/all") for _ in range(4)]
+        with dashboard(server, "#/tasks?job=wait_for") as page:
+            page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 4")
+            page.get_by_role("button", name="Cancel…").click()
+            page.get_by_role("button", name="Cancel 4").click()
+            page.get_by_text("Cancel: 4 done").wait_for()
+            page.wait_for_function("() => document.querySelectorAll('tbody .canceled').length === 4")
+            page.get_by_label("Mark all on this page").check()
+            page.get_by_role("button", name="Delete…").click()
+            page.get_by_text("dropped for good").wait_for()
+            page.get_by_role("button", name="Delete 4").click()
+            page.get_by_text("Delete: 4 done").wait_for()
+            page.wait_for_function("() => document.querySelectorAll('tbody .deleted').length === 4")
+        assert {client.get(task.id).status for task in waiting} == {"DELETED"}
+
+
+def test_tasks_are_found_by_what_they_are_and_by_their_id(tmp_path: Path) -> None:
+    with Server(JOBS, tmp_path / "data") as server, Client(server.url) as client:
+        one, other = (
+            client.submit("echo", value=1),
+            client.submit("echo", value=[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]),
+        )
+        assert one.result() and other.result()
+        with dashboard(server, "#/tasks") as page:
+            page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 2")
+            page.get_by_label("Job").select_option("fail")
+            page.get_by_text("No task fits.").wait_for()
+            page.get_by_label("Id").fill(other.id.upper())
+            page.get_by_role("button", name="Find").click()
+            page.get_by_role("heading", name=f"Task {other.id[:8]}").wait_for()
+            assert page.locator("table.data tbody tr").last.all_inner_texts() == ["2\ty"]
+            page.get_by_role("button", name="Python").click()
+            assert 'client.submit("echo", value=' in page.locator("pre").last.inner_text()
+
+
+def test_a_queue_is_paused_and_resumed(tmp_path: Path) -> None:
+    with Server(JOBS, tmp_path / "data") as server, Client(server.url) as client, dashboard(server) as page:
+        page.get_by_role("button", name="Pause queue default").click()
+        page.get_by_role("button", name="Resume queue default").wait_for()
+        task = client.submit("echo", value="late")
+        page.locator(".fact", has_text="Waiting").get_by_text("1", exact=True).wait_for()
+        page.get_by_role("button", name="Resume queue default").click()
+        assert task.result() == "late"
+
+
+def make_key(data: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "offload", "keys", "create", "--data", str(data), *options]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = re.search(r"ofl_\w+", made.stdout)
+    assert found, made.stdout
+    return found[0]
+
+
+def test_with_keys_one_signs_in_and_sees_what_the_key_may(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    admin = make_key(data, "--owner", "ops", "--scopes", "admin")
+    reader = make_key(data, "--owner", "anna", "--scopes", "read")
+    with Server(JOBS, data) as server, Client(server.url, api_key=admin) as client:
+        assert client.submit("echo", value=1).result() == 1
+        with dashboard(server, quiet=("401", "403")) as page:
+            page.get_by_label("A key of this server").fill("ofl_wrong")
+            page.get_by_role("button", name="Sign in").click()
+            page.get_by_role("alert").wait_for()
+            keep_screenshot(page, "sign-in")
+            page.get_by_label("A key of this server").fill(reader)
+            page.get_by_role("button", name="Sign in").click()
+            page.get_by_role("heading", name="Overview").wait_for()
+            assert page.get_by_role("link", name="Keys").count() == 0
+            assert page.get_by_role("button", name="Pause queue default").count() == 0
+            page.get_by_role("link", name="Tasks").click()
+            page.get_by_text("No task fits.").wait_for()
+            assert page.get_by_role("button", name="Delete…").count() == 0
+            page.get_by_role("button", name="Sign out").click()
+            page.get_by_label("A key of this server").fill(admin)
+            page.get_by_role("button", name="Sign in").click()
+            page.get_by_role("link", name="Keys").click()
+            page.get_by_role("cell", name="anna").wait_for()
+            keep_screenshot(page, "keys")
+            page.reload()
+            page.get_by_role("cell", name="anna").wait_for()
+            assert reader not in page.content() and admin not in page.content()
+            assert page.evaluate("() => [document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
+            anna = page.get_by_role("row").filter(has_text="anna")
+            anna.get_by_role("button").click()
+            page.get_by_role("button", name="Revoke it").click()
+            anna.get_by_text("revoked").wait_for()
+
+
+def test_the_page_comes_back_after_the_server_and_remembers(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    first = Server(JOBS, data).start()
+    port = first.url.rpartition(":")[2]
+    with Client(first.url) as client:
+        assert client.submit("echo", value=1).result() == 1
+    with dashboard(first, quiet=("ERR_", "Failed to load")) as page:
+        page.get_by_text("live", exact=True).wait_for()
+        first.terminate()
+        page.get_by_text("connection lost").wait_for()
+        with Server(JOBS, data, "--port", port):
+            page.get_by_text("live", exact=True).wait_for()
+            page.locator("figure.chart").first.wait_for()
+            page.get_by_role("link", name="Tasks").click()
+            page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 1")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text", "shown"),
+    [
+        ("a.csv", "text/csv", 'name,"n, m"\n"a ""b""",1\r\nc,2', "table.data"),
+        ("a.json", "application/json", '{"a": [1, 2]}', "pre.value"),
+        ("a.txt", "text/plain", "words", "pre.value"),
+        ("a.wav", "audio/wav", "RIFF", "audio"),
+        ("a.pdf", "application/pdf", "%PDF-1.4", "text=Show PDF"),
+    ],
+)
+def test_results_are_shown_as_what_they_are(tmp_path: Path, name: str, kind: str, text: str, shown: str) -> None:
+    with Server(JOBS, tmp_path / "data") as server, Client(server.url) as client:
+        task = client.submit("save", {"text": text, "name": name, "type": kind})
+        task.wait()
+        with dashboard(server, f"#/tasks/{task.id}") as page:
+            page.locator("figure.file").locator(shown).wait_for()
+            if kind == "text/csv":
+                assert page.locator("figure.file th").all_inner_texts() == ["name", "n, m"]
+                assert page.locator("figure.file td").all_inner_texts() == ['a "b"', "1", "c", "2"]
