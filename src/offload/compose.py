@@ -23,6 +23,7 @@ from offload.core.catalog import Catalog
 from offload.core.errors import WrongSetting
 from offload.core.ring import KEYS
 from offload.core.promises import Promises, accepted_with
+from offload.core.ring import KEYS
 from offload.egress import Door
 from offload.engine.deliverer import Deliverer, Pace
 from offload.engine.engine import Engine

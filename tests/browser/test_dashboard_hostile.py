@@ -41,7 +41,7 @@ LOOKS = """() => ({
     frames: document.querySelectorAll("iframe, object, embed, base, form[action], [onerror], [onload]").length,
     links: [...document.links].map((link) => link.href).filter((href) => !/^https?:\\/\\/127\\.0\\.0\\.1/.test(href)),
 })"""
-CLEAN = {"broken": None, "scripts": [], "frames": 0, "links": []}
+CLEAN: dict[str, object] = {"broken": None, "scripts": [], "frames": 0, "links": []}
 
 
 def text_of(payload: str) -> str:

@@ -24,8 +24,8 @@ from offload.engine.gate import Gate
 from offload.engine.neighbours import Neighbours
 from offload.engine.orders import Order, new_task
 from offload.engine.parts import Parts, count_left
-from offload.engine.roll import LearningClock, Roll
 from offload.engine.pulse import Pulse
+from offload.engine.roll import LearningClock, Roll
 from offload.engine.stats import Stats
 from offload.engine.streams import Streams
 from offload.engine.traffic import Place, QueueView

@@ -13,8 +13,8 @@ from offload.engine.traffic import Traffic
 from offload.ports import Blobs, Clock, Egress, FileStore, QueueStore, TaskStore, Workers
 from offload.ports.broker import Broker
 from offload.ports.callbacks import DeliveryStore
-from offload.ports.nodes import NodeStore
 from offload.ports.history import HistoryStore
+from offload.ports.nodes import NodeStore
 
 
 class Timing(Record, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from offload.core.history import KEPT_SECONDS, STEP_SECONDS, Sample, merged
 from offload.core.task import Seconds, Status
 from offload.engine.parts import Parts
-from offload.engine.upkeep import repeatable
+from offload.engine.repeating import repeatable
 
 
 @dataclass(slots=True)

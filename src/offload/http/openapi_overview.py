@@ -68,7 +68,7 @@ def overview_paths() -> dict[str, dict[str, Operation]]:
             "get": operation(
                 "The same as a stream: `overview` when something moved, `history` every ten seconds",
                 "node",
-                {200: answer("Events.", {EVENTS: {"type": "string"}})},
+                {200: answer("Events.", {EVENTS: {}})},
             )
         },
         "/v1/promises": {
