@@ -21,7 +21,6 @@ from offload.blobs.local import LocalBlobs
 from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
 from offload.core.errors import WrongSetting
-from offload.core.ring import KEYS
 from offload.core.promises import Promises, accepted_with
 from offload.core.ring import KEYS
 from offload.egress import Door
