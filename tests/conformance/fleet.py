@@ -202,6 +202,7 @@ async def _engine(
         queues=store,
         files=store,
         deliveries=store.deliveries,
+        history=store.history,
         blobs=blobs,
         workers=workers,
         egress=Door(),
