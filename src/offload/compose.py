@@ -16,8 +16,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from offload.bells import LocalBell
-from offload.blobs.opening import CacheLimits, open_blobs
+from offload.blobs.local import LocalBlobs
 from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
 from offload.core.errors import WrongSetting
@@ -39,14 +38,11 @@ from offload.http.telling import render
 from offload.loading import MADE, load_catalog
 from offload.ports.broker import Broker
 from offload.settings import Settings
-from offload.stores.memory_nodes import MemoryNodes
-from offload.stores.sqlite.keys import any_key
-from offload.stores.sqlite.store import SqliteStore
+from offload.storage import file_of, open_storage
 from offload.workers.pool import Pool, PoolSettings
 
 log = logging.getLogger("offload.node")
 
-DATABASE = "offload.sqlite"
 NATIVE = "native"
 BROKERS = {
     "redis": ("redis", "RedisBroker"),
@@ -75,16 +71,15 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
     data = settings.data.absolute()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        store = await SqliteStore.open(data / DATABASE, relaxed=settings.durability == "relaxed")
-        stack.push_async_callback(store.close)
-        ringer = Ringer(LocalBell())
+        name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        storage = await stack.enter_async_context(open_storage(settings, node=name))
+        store, ringer = storage.store, Ringer(storage.bell)
         keyring = Keyring(store.keys, clock, ringer)
         await keyring.start()
         stack.push_async_callback(keyring.stop)
-        blobs = open_blobs(settings.blobs, data, CacheLimits(bytes_max=settings.blob_cache_bytes), environ)
+        blobs = LocalBlobs(data / "blobs")
         await blobs.start()
         traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
-        name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         pool = Pool(catalog, settings.jobs, _pool_settings(settings, environ, data / "scratch"), clock)
         parts = Parts(
             node=name,
@@ -94,7 +89,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             queues=store,
             files=store,
             deliveries=store.deliveries,
-            nodes=MemoryNodes(),
+            nodes=storage.nodes,
             history=store.history,
             blobs=blobs,
             workers=pool,
@@ -130,21 +125,18 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
 
 @asynccontextmanager
 async def keyring_alone(settings: Settings) -> AsyncIterator[Keyring]:
-    """Open the keys of a data directory that no server is using. Raise StoreInUse."""
-    data = settings.data.absolute()
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = await SqliteStore.open(data / DATABASE)
-    try:
-        keyring = Keyring(store.keys, SteadyClock(), Ringer(LocalBell()))
+    """Open the keys of a store: of a database that is shared, or of a file that no server uses. Raise StoreInUse."""
+    async with open_storage(settings, node=f"keys:{secrets.token_hex(4)}", patience=0.0) as storage:
+        ringer = Ringer(storage.bell)
+        keyring = Keyring(storage.store.keys, SteadyClock(), ringer)
         await keyring.load()
-        yield keyring
-    finally:
-        await store.close()
-
-
-def has_keys(settings: Settings) -> bool:
-    """Tell whether a data directory has keys: without any, only this machine may ask."""
-    return any_key(settings.data.absolute() / DATABASE)
+        await storage.bell.start(lambda ring: None)
+        ringer.start()
+        try:
+            yield keyring
+        finally:
+            await ringer.stop()
+            await storage.bell.stop()
 
 
 async def _started_broker(settings: Settings, name: str, stack: AsyncExitStack) -> Broker | None:
@@ -241,10 +233,11 @@ def _http_config(settings: Settings, catalog: Catalog) -> HttpConfig:
 
 
 def _promises(settings: Settings) -> Promises:
+    store = "postgresql" if file_of(settings) is None else "sqlite"
     return Promises(
-        store="sqlite",
+        store=store,
         durability=settings.durability,
-        accepted=accepted_with("sqlite", settings.durability),
+        accepted=accepted_with(store, settings.durability),
         recovery_seconds_max=settings.lease_seconds + settings.sweep_seconds,
         limits={
             name: value

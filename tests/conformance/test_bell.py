@@ -1,6 +1,7 @@
 """What every bell between nodes owes while nothing is wrong: what one rings, the others hear."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -9,12 +10,14 @@ import pytest
 from offload.bells import Tower
 from offload.core.ring import KEYS, QUEUES, Ring, merged
 from offload.ports.bell import Bell
+from offload.stores.postgres.bell import PostgresBell
+from tests.conformance.postgres import Databases
 
 OpenBells = Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[Bell]]]]
 """Opens what makes the bells of the nodes of one store; those that were made are stopped by the tests."""
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "postgres"])
 def open_bells(request: pytest.FixtureRequest) -> OpenBells:
     @asynccontextmanager
     async def memory() -> AsyncIterator[Callable[[], Awaitable[Bell]]]:
@@ -25,7 +28,18 @@ def open_bells(request: pytest.FixtureRequest) -> OpenBells:
 
         yield bell
 
-    return memory
+    @asynccontextmanager
+    async def postgres() -> AsyncIterator[Callable[[], Awaitable[Bell]]]:
+        databases: Databases = request.getfixturevalue("postgres")
+        url = await databases.empty()
+        nodes = itertools.count(1)
+
+        async def bell() -> Bell:
+            return PostgresBell(url, node=f"node-{next(nodes)}")
+
+        yield bell
+
+    return memory if request.param == "memory" else postgres
 
 
 class Ear:

@@ -8,17 +8,24 @@ import pytest
 
 from offload.ports.nodes import NodeState, NodeStore
 from offload.stores.memory_nodes import MemoryNodes
+from tests.conformance.postgres import Databases
 
 OpenNodes = Callable[[], AbstractAsyncContextManager[NodeStore]]
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "postgres"])
 def open_nodes(request: pytest.FixtureRequest) -> OpenNodes:
     @asynccontextmanager
     async def memory() -> AsyncIterator[NodeStore]:
         yield MemoryNodes()
 
-    return memory
+    @asynccontextmanager
+    async def postgres() -> AsyncIterator[NodeStore]:
+        databases: Databases = request.getfixturevalue("postgres")
+        async with databases.open() as store:
+            yield store.nodes
+
+    return memory if request.param == "memory" else postgres
 
 
 def state(name: str, seen_at: float, **more: object) -> NodeState:

@@ -25,6 +25,11 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.stores.memory_keys": ("offload.core", "offload.ports"),
     "offload.stores.memory_nodes": ("offload.core", "offload.ports"),
     "offload.stores.sqlite": ("offload.core", "offload.ports", "offload.stores.migrate"),
+    "offload.stores.postgres": ("offload.core", "offload.ports", "offload.stores.migrate"),
+    # which store the settings name, and what belongs to it
+    "offload.storage": (
+        "offload.core", "offload.ports", "offload.settings", "offload.stores", "offload.bells",
+    ),
     "offload.blobs": ("offload.core", "offload.ports"),
     "offload.brokers": ("offload.core", "offload.ports"),
     "offload.egress": ("offload.core", "offload.ports"),
@@ -40,8 +45,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
         "offload.stores", "offload.bells", "offload.blobs", "offload.egress", "offload.workers", "offload.http",
-        "offload.brokers",
-        "offload.telemetry",
+        "offload.brokers", "offload.storage", "offload.telemetry",
     ),
     # how a wrapped application is called: in the server, and in its worker processes
     "offload.wrap.apps": ("offload.core", "offload.loading"),
@@ -69,6 +73,8 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.stores.memory_keys": ("msgspec",),
     "offload.stores.memory_nodes": (),
     "offload.stores.sqlite": ("apsw", "msgspec", "structlog"),
+    "offload.stores.postgres": ("asyncpg", "msgspec"),
+    "offload.storage": (),
     "offload.bells": (),
     "offload.brokers": ("msgspec",),
     "offload.brokers.redis": ("redis",),

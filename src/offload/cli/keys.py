@@ -16,15 +16,16 @@ from offload.core.keys import ApiKey, KeyScope, Wish, read_owner, read_rate, rea
 from offload.core.quantities import parse_bytes, parse_seconds
 from offload.core.task import Seconds
 from offload.engine.keyring import Keyring
-from offload.settings import Settings
+from offload.settings import SPECS, Settings
 
 HELP = "make, list and revoke API keys"
 DESCRIPTION = """\
 Make, list and revoke API keys. Without any key a server listens on this machine only and lets everybody do everything;
 from the first one on, nobody may do anything without a key.
 
-When no server uses the data directory, its keys are changed there; else the server is asked: at --url, OFFLOAD_URL, or
-the address in the settings, with an admin's key in OFFLOAD_API_KEY, once it has keys."""
+When no server uses the data directory, or the store is a database, the keys are changed there; else the server is
+asked: at --url, OFFLOAD_URL, or the address in the settings, with an admin's key in OFFLOAD_API_KEY, once it has
+keys."""
 EXAMPLES = """\
 examples:
   offload keys create --owner ops --scopes admin
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _finish(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--data", dest="set_data", metavar="PATH", default=argparse.SUPPRESS, help="the data directory")
+    parser.add_argument("--store", dest="set_store", metavar="URL", default=argparse.SUPPRESS, help="the store")
     parser.add_argument("--config", metavar="FILE", help="read settings from this file instead of ./offload.toml")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     add_server_flags(parser)
@@ -135,7 +137,7 @@ def _done(options: argparse.Namespace, here: Callable[[Keyring], Awaitable[T]], 
         options.url = _address(settings)
         tell(f"a server uses {settings.data}: asking it at {options.url}")
         return there()
-    tell(f"in {settings.data}")
+    tell(f"in {SPECS['store'].show(settings.store) or settings.data}")
     return done
 
 

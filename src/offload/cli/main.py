@@ -9,7 +9,20 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from offload.cli import call, callbacks, check, keys, proxy, queues, serve, settings_shown, tasks, version, wrap
+from offload.cli import (
+    call,
+    callbacks,
+    check,
+    keys,
+    migrate,
+    proxy,
+    queues,
+    serve,
+    settings_shown,
+    tasks,
+    version,
+    wrap,
+)
 from offload.cli.shown import tell
 from offload.core.errors import OffloadError
 from offload.settings import did_you_mean
@@ -61,8 +74,8 @@ class WrongUse(Exception):
 
 COMMANDS = {
     "serve": serve, "wrap": wrap, "proxy": proxy, "call": call, "tasks": tasks, "queues": queues,
-    "callbacks": callbacks, "keys": keys, "check": check, "settings": settings_shown,
-    "version": version,
+    "callbacks": callbacks, "keys": keys, "migrate": migrate, "check": check,
+    "settings": settings_shown, "version": version,
 }  # fmt: skip
 
 

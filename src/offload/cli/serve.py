@@ -83,10 +83,10 @@ def run(options: argparse.Namespace) -> int:
 
 def listener_of(settings: Settings) -> socket.socket:
     """Return a socket on the address in the settings. Raise WrongSetting; without keys only loopback will do."""
-    from offload import compose
+    from offload import storage
     from offload.http.server import listen
 
-    return listen(settings.host, settings.port, has_keys=compose.has_keys(settings))
+    return listen(settings.host, settings.port, has_keys=storage.has_keys(settings))
 
 
 @contextlib.asynccontextmanager

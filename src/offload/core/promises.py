@@ -35,6 +35,12 @@ BACKENDS = (
         nodes="any number",
     ),
     Backend(
+        store="postgresql", durability="relaxed",
+        accepted="the database has the task: it survives a crash of the node; one of its own may take the last second",
+        recovery="when the lease of the dead node has ended and the next sweep has passed",
+        nodes="any number",
+    ),
+    Backend(
         store="memory", durability="none",
         accepted="the task is in memory: for tests only",
         recovery="never: a stop forgets everything",

@@ -1,6 +1,5 @@
 """The files of a task that is coming to be: stored below one prefix, and gone again when it does not."""
 
-import contextlib
 import mimetypes
 import re
 import unicodedata
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from offload.core.errors import FileDoesNotExist, OffloadError, TryAgain
+from offload.core.errors import FileDoesNotExist, OffloadError
 from offload.core.files import FALLBACK_TYPE, type_of
 from offload.core.sources import parse_data_url
 from offload.core.task import FileRef, Scope
@@ -49,8 +48,7 @@ class Staging:
     async def drop(self) -> None:
         if self._count:
             self._count = 0
-            with contextlib.suppress(TryAgain):  # then a sweep finds them; what went wrong before is what is told
-                await self._blobs.delete(self._prefix)
+            await self._blobs.delete(self._prefix)
 
     def next_blob(self) -> str:
         blob = f"{self._prefix}/{self._count}"

@@ -101,7 +101,7 @@ def _seconds(value: object) -> float:
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r"(?<=//)([^@/?#]*:)?[^@/?#]*@", "***@", url.partition("?")[0])
+    return re.sub(r"(?<=//).*@", "***@", url.partition("?")[0], flags=re.DOTALL)
 
 
 def _names(value: object) -> tuple[str, ...]:

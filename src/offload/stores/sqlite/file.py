@@ -79,13 +79,14 @@ def open_reader(path: Path) -> apsw.Connection:
     return connection
 
 
-def migrate(connection: apsw.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+def migrate(connection: apsw.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> list[str]:
     """Bring the schema up to date, one transaction for each script: a crash leaves the schema before or after it."""
     found = _pragma(connection, "application_id")
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0][0]
     if found != APPLICATION_ID and (found != 0 or tables):
         raise StoreDamaged(f"{path} is a database of another program; give offload a data directory of its own")
-    for migration in pending(migrations, at=_pragma(connection, "user_version"), where=str(path)):
+    todo = pending(migrations, at=_pragma(connection, "user_version"), where=str(path))
+    for migration in todo:
         script = (
             f"BEGIN IMMEDIATE; {migration.sql}; PRAGMA application_id = {APPLICATION_ID}; "
             f"PRAGMA user_version = {migration.number}; COMMIT"
@@ -96,6 +97,23 @@ def migrate(connection: apsw.Connection, path: Path, migrations: Sequence[Migrat
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+    return [migration.name for migration in todo]
+
+
+def migrate_file(path: Path) -> list[str]:
+    """Bring a file up to date that nobody uses; return what was run. Raise StoreInUse."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        connection = open_writer(path, relaxed=False)
+        try:
+            return migrate(connection, path)
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise translated(error, path) from error
+    finally:
+        lock.release()
 
 
 def check(connection: apsw.Connection, path: Path) -> None:

@@ -1,0 +1,221 @@
+"""Links: connections that are made anew when they were lost, and transactions whose end is never left in doubt."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from offload.core.errors import OffloadError, StoreUnavailable
+from offload.stores.postgres.batch import Crossed
+from offload.stores.postgres.sessions import CROSSED, RETRY_SECONDS, Place, connect, is_gone, take_slot, translated
+from offload.stores.postgres.statements import Connection
+
+log = logging.getLogger("offload.store")
+
+RECONNECT_SECONDS = 2.0
+"""How long one try to connect again may take."""
+PAUSE_SECONDS = 0.2
+"""After a try to connect that failed, others fail at once for so long."""
+DOUBT_SECONDS_MAX = 300.0
+"""How long a transaction whose commit was not answered is asked about."""
+CROSSED_MAX = 20
+XID = "SELECT pg_current_xact_id_if_assigned()::text"
+
+Answer = TypeVar("Answer")
+Body = Callable[[Connection, int], Awaitable[Answer]]
+"""What is done in a transaction; the number is the connection's slot of counters."""
+
+
+class Reach:
+    """What is known of the way to the database, shared by all links to it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.reached_at = 0.0
+        """When it was last reached after it had not been, on the loop's clock."""
+        self.lost = False
+        self._why = ""
+        self._next_try = 0.0
+
+    def check(self) -> None:
+        """Raise StoreUnavailable when it was not there a moment ago."""
+        if self.lost and asyncio.get_running_loop().time() < self._next_try:
+            raise StoreUnavailable(self._why, retry_seconds=RETRY_SECONDS)
+
+    def reached(self) -> None:
+        if self.lost:
+            self.lost = False
+            self.reached_at = asyncio.get_running_loop().time()
+            log.warning("%s is back", self.place.name)
+
+    def gone(self, error: BaseException) -> None:
+        if not self.lost:
+            log.warning("%s is away: %s", self.place.name, error or type(error).__name__)
+        self.lost = True
+        self._why = str(translated(error, self.place))
+        self._next_try = asyncio.get_running_loop().time() + PAUSE_SECONDS
+
+
+class Link:
+    """One connection, used by one caller at a time."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._connection: Connection | None = None
+        self._slot = 0
+        self._closing = False
+
+    async def read(self, function: Callable[..., Awaitable[Answer]], *arguments: Any) -> Answer:
+        """Ask; once more on a new connection when the old one turns out to be dead."""
+        fresh = self._connection is None
+        connection = await self._ready()
+        try:
+            return await function(connection, *arguments)
+        except BaseException as error:
+            self._after(error)
+            if not is_gone(error) or fresh or isinstance(error, TimeoutError):
+                raise translated(error, self._reach.place) from error
+        try:
+            return await function(await self._ready(), *arguments)
+        except BaseException as error:
+            self._after(error)
+            raise translated(error, self._reach.place) from error
+
+    async def transact(self, body: Body[Answer]) -> Answer:
+        """Do it in one transaction, again when it crossed another; what returned is durable, what raised is undone."""
+        for _ in range(CROSSED_MAX):
+            connection = await self._ready()
+            try:
+                await connection.execute("BEGIN")
+                answer = await body(connection, self._slot)
+                xid = await connection.fetchval(XID)
+            except BaseException as error:
+                await self._undo(error)
+                if isinstance(error, (Crossed, *CROSSED)):
+                    continue
+                raise translated(error, self._reach.place) from error
+            try:
+                await connection.execute("COMMIT")
+            except BaseException as error:
+                self._after(error)
+                if xid is None or not is_gone(error):
+                    raise translated(error, self._reach.place) from error
+                if not await self._was_committed(xid):
+                    raise translated(error, self._reach.place) from error
+            return answer
+        raise StoreUnavailable("too many others write the same", retry_seconds=RETRY_SECONDS)
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            try:
+                await connection.close(timeout=2.0)
+            except Exception:
+                connection.terminate()
+
+    async def _ready(self) -> Connection:
+        connection = self._connection
+        if connection is not None and not connection.is_closed():
+            return connection
+        self._reach.check()
+        try:
+            connection = await connect(self._reach.place, timeout=RECONNECT_SECONDS)
+            self._slot = await take_slot(connection)
+        except BaseException as error:
+            if is_gone(error):
+                self._reach.gone(error)
+            raise translated(error, self._reach.place) from error
+        self._reach.reached()
+        connection.add_termination_listener(self._ended)
+        self._connection = connection
+        return connection
+
+    def _ended(self, connection: Any) -> None:
+        if connection is self._connection and not self._closing:
+            self._reach.gone(ConnectionError("the connection was closed"))
+
+    def _after(self, error: BaseException) -> None:
+        if is_gone(error):
+            self._reach.gone(error)
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.terminate()
+
+    async def _undo(self, error: BaseException) -> None:
+        self._after(error)
+        if self._connection is None:
+            return
+        try:
+            await self._connection.execute("ROLLBACK")
+        except Exception:
+            self._drop()
+
+    async def _was_committed(self, xid: str) -> bool:
+        """Ask what became of a transaction whose commit was not answered, as soon as there is somebody to ask."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + DOUBT_SECONDS_MAX
+        while loop.time() < until and not self._closing:
+            try:
+                status = await (await self._ready()).fetchval("SELECT pg_xact_status($1::text::xid8)", xid)
+            except OffloadError:
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            except Exception as error:
+                self._after(error)
+                if not is_gone(error):  # the server does not know of it
+                    return False
+                continue
+            if status != "in progress":
+                log.info("a transaction whose commit was not answered was %s", status)
+                return bool(status == "committed")
+            await asyncio.sleep(PAUSE_SECONDS)
+        log.error("nobody can tell whether transaction %s was committed", xid)
+        return False
+
+
+class Links:
+    """A few links, lent one caller each; the one used last goes first, so that the others may rest."""
+
+    def __init__(self, reach: Reach, count: int) -> None:
+        self._reach = reach
+        self._links = [Link(reach) for _ in range(count)]
+        self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
+        for link in self._links:
+            self._free.put_nowait(link)
+        self._working: set[asyncio.Task[Any]] = set()
+
+    async def read(self, function: Callable[..., Awaitable[Answer]], *arguments: Any) -> Answer:
+        async with self._lent() as link:
+            return await link.read(function, *arguments)
+
+    async def transact(self, body: Body[Answer]) -> Answer:
+        """Do it in one transaction, which goes on to its end also when its caller does not wait."""
+        working = asyncio.get_running_loop().create_task(self._transact(body))
+        self._working.add(working)
+        working.add_done_callback(self._working.discard)
+        return await asyncio.shield(working)
+
+    async def close(self) -> None:
+        if self._working:
+            await asyncio.wait(self._working, timeout=5.0)
+        for link in self._links:
+            await link.close()
+
+    async def _transact(self, body: Body[Answer]) -> Answer:
+        async with self._lent() as link:
+            return await link.transact(body)
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Link]:
+        if self._free.empty():
+            self._reach.check()
+        link = await self._free.get()
+        try:
+            yield link
+        finally:
+            self._free.put_nowait(link)

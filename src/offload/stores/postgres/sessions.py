@@ -1,0 +1,127 @@
+"""Connections to the database: how they are opened, what they insist on, and what their errors mean."""
+
+import asyncio
+from dataclasses import dataclass
+
+import asyncpg
+
+from offload.core.errors import DiskFull, OffloadError, StoreDamaged, StoreUnavailable, WrongSetting
+from offload.stores.postgres.address import shown
+from offload.stores.postgres.statements import Connection
+
+SCHEMA = "offload"
+"""All our tables are in a schema of their own: the database may be shared with an application."""
+SERVER_VERSION_MIN = 14
+CONNECT_SECONDS = 5.0
+COMMAND_SECONDS = 20.0
+"""A statement that takes longer is given up with its connection: the server, or the way to it, hangs."""
+STATEMENTS_CACHED = 300
+RETRY_SECONDS = 2
+LOCKS = 0x0FF10AD
+"""Our class of advisory locks: number 0 is held while the schema is changed, the others are slots of counters."""
+SLOTS_MAX = 10_000
+
+GONE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""The connection is no more, or was never made."""
+AWAY = (
+    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,  # an administrator ended it, or it is stopping
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that answers in place of its primary
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
+NOT_OURS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+"""Trying again will not help: the URL is wrong, or the rights of its user are."""
+CROSSED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""The transaction lost against another one and is to be done again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which database, and how durable a commit of it must be."""
+
+    url: str
+    relaxed: bool = False
+
+    @property
+    def name(self) -> str:
+        return shown(self.url)
+
+
+async def connect(place: Place, *, timeout: float = CONNECT_SECONDS) -> Connection:
+    """Open a connection on which every commit is on the server's disk when it returns, unless `relaxed`."""
+    connection: Connection = await asyncpg.connect(
+        place.url,
+        timeout=timeout,
+        command_timeout=COMMAND_SECONDS,
+        statement_cache_size=STATEMENTS_CACHED,
+        server_settings={
+            "application_name": "offload",
+            "search_path": SCHEMA,
+            "synchronous_commit": "off" if place.relaxed else "on",
+            "default_transaction_isolation": "read committed",
+            "idle_in_transaction_session_timeout": "60000",  # what a node that froze holds is let go
+            # every statement is meant for an index, and statistics may be older than a million new tasks
+            "enable_seqscan": "off",
+            "enable_bitmapscan": "off",
+            "jit": "off",
+        },
+    )
+    return connection
+
+
+async def check_server(connection: Connection, place: Place) -> None:
+    """Raise StoreUnavailable when commits are not durable there, WrongSetting when the server is too old."""
+    version = connection.get_server_version()
+    if version.major < SERVER_VERSION_MIN:
+        raise WrongSetting(
+            f"store: {place.name} is PostgreSQL {version.major}; offload needs {SERVER_VERSION_MIN} or newer"
+        )
+    if place.relaxed:
+        return
+    for setting in ("fsync", "full_page_writes"):
+        value = await connection.fetchval(f"SHOW {setting}")
+        if value != "on":
+            raise WrongSetting(
+                f"store: {place.name} runs with {setting} = {value}, so that a power cut loses what was accepted: "
+                "put it on there, or say durability = relaxed"
+            )
+    kept = await connection.fetchval("SHOW synchronous_commit")
+    if kept != "on":
+        raise StoreUnavailable(f"{place.name} does not keep synchronous_commit = on (it is {kept})")
+
+
+async def take_slot(connection: Connection) -> int:
+    """Return a number that no other connection of ours has while this one lives."""
+    sql = "SELECT n FROM generate_series(1, $1) n WHERE pg_try_advisory_lock($2, n) LIMIT 1"
+    slot: int | None = await connection.fetchval(sql, SLOTS_MAX, LOCKS)
+    assert slot is not None
+    return slot
+
+
+def translated(error: BaseException, place: Place) -> BaseException:
+    """Return what an error of the database means to a caller; any other error as it is."""
+    if isinstance(error, OffloadError | asyncio.CancelledError):
+        return error
+    if isinstance(error, asyncpg.DiskFullError):
+        return DiskFull(f"{place.name} has no room left; nothing was changed", retry_seconds=RETRY_SECONDS)
+    if isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
+        return StoreDamaged(f"{place.name} is damaged ({error}): stop offload and restore a backup")
+    if isinstance(error, NOT_OURS):
+        return WrongSetting(f"store: {place.name} does not let us in: {error}")
+    if is_gone(error) or isinstance(error, CROSSED):
+        why = str(error) or type(error).__name__
+        return StoreUnavailable(f"{place.name} cannot be used now: {why}", retry_seconds=RETRY_SECONDS)
+    return error
+
+
+def is_gone(error: BaseException) -> bool:
+    """Tell whether an error means that the connection has to be made anew."""
+    return isinstance(error, (*GONE, *AWAY)) and not isinstance(error, ValueError)  # which is a value that has no place
