@@ -1,5 +1,6 @@
 """What the pages say is done: every command is typed, every Python block run, every answer compared."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def test_a_reader_who_does_what_the_page_says_sees_what_it_shows(page: Path, tmp
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}, which does not exist"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_that_is_only_shown_is_python(page: Path) -> None:
+    for block in blocks(page):
+        if block.language in ("py", "python"):
+            compile(block.text, f"{page.name}:{block.line}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_the_reader_notices_another_answer(tmp_path: Path) -> None:
