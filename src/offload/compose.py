@@ -16,7 +16,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from offload.blobs.local import LocalBlobs
+from offload.blobs.opening import CacheLimits, open_blobs
 from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
 from offload.core.errors import WrongSetting
@@ -77,7 +77,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
         keyring = Keyring(store.keys, clock, ringer)
         await keyring.start()
         stack.push_async_callback(keyring.stop)
-        blobs = LocalBlobs(data / "blobs")
+        blobs = open_blobs(settings.blobs, data, CacheLimits(bytes_max=settings.blob_cache_bytes), environ)
         await blobs.start()
         traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
         pool = Pool(catalog, settings.jobs, _pool_settings(settings, environ, data / "scratch"), clock)

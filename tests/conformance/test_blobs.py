@@ -8,18 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from offload.blobs.local import PIECE_BYTES, LocalBlobs
+from offload.blobs.local import PIECE_BYTES
 from offload.core.errors import BodyTooLarge, FileDoesNotExist
-from offload.ports import Blobs
+from offload.ports import Blobs, BlobWriter
+from tests.conformance import blob_places
+from tests.conformance.blob_places import Place
 
 LARGE = os.urandom(2 * PIECE_BYTES + 12_345)
+SEVERAL_PARTS = os.urandom(11 * 1024**2 + 7)
+"""More than an object store takes at once."""
 
 
-@pytest.fixture(params=["local"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+@pytest.fixture
+def blobs(place: Place) -> Blobs:
     """Return a store that is not started."""
-    assert request.param == "local"
-    return LocalBlobs(tmp_path / "blobs")
+    return place.blobs
 
 
 async def write(blobs: Blobs, name: str, data: bytes, *, chunk_bytes: int = 100_000) -> tuple[int, str]:
@@ -33,7 +36,7 @@ async def read(blobs: Blobs, name: str, **span: int) -> bytes:
     return b"".join([piece async for piece in blobs.read(name, **span)])
 
 
-@pytest.mark.parametrize("data", [b"", b"x", LARGE])
+@pytest.mark.parametrize("data", [b"", b"x", LARGE, SEVERAL_PARTS], ids=["nothing", "a byte", "large", "several parts"])
 async def test_what_was_written_is_read_back(blobs: Blobs, data: bytes) -> None:
     await blobs.start()
     assert await write(blobs, "t/1/in/0", data) == (len(data), hashlib.sha256(data).hexdigest())
@@ -64,45 +67,56 @@ async def test_a_blob_is_not_there_before_it_is_committed(blobs: Blobs) -> None:
     assert await read(blobs, "f/1") == LARGE
 
 
-async def test_an_aborted_blob_leaves_nothing(blobs: Blobs, tmp_path: Path) -> None:
-    await blobs.start()
-    writer = blobs.writer("f/1", bytes_max=len(LARGE))
-    await writer.write(LARGE)
+@pytest.mark.parametrize("data", [b"x", LARGE, SEVERAL_PARTS], ids=["a byte", "large", "several parts"])
+async def test_an_aborted_blob_leaves_nothing(place: Place, data: bytes) -> None:
+    await place.blobs.start()
+    writer = place.blobs.writer("f/1", bytes_max=len(data))
+    await writer.write(data)
     await writer.abort()
     await writer.abort()
-    assert files_below(tmp_path) == []
+    assert place.left() == []
 
 
-async def test_a_cancelled_write_can_be_aborted(blobs: Blobs, tmp_path: Path) -> None:
-    await blobs.start()
-    writer = blobs.writer("f/1", bytes_max=100 * len(LARGE))
-    writing = asyncio.ensure_future(writer.write(LARGE * 20))
-    await asyncio.sleep(0)
+@pytest.mark.parametrize("commits", [False, True], ids=["write", "commit"])
+async def test_a_cancelled_write_can_be_aborted(place: Place, commits: bool) -> None:
+    await place.blobs.start()
+    writer = place.blobs.writer("f/1", bytes_max=100 * len(LARGE))
+    writing = asyncio.ensure_future(_write_and_commit(writer, LARGE * 8, commits))
+    for _ in range(3 if commits else 1):
+        await asyncio.sleep(0)
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
     await writer.abort()
-    assert files_below(tmp_path) == []
+    assert place.left() == []
 
 
-async def test_more_than_the_limit_is_refused(blobs: Blobs, tmp_path: Path) -> None:
-    await blobs.start()
-    writer = blobs.writer("f/1", bytes_max=10)
+async def _write_and_commit(writer: BlobWriter, data: bytes, commits: bool) -> None:
+    if commits:
+        await writer.write(data[:1000])
+        await writer.commit()
+    await writer.write(data)
+
+
+async def test_more_than_the_limit_is_refused(place: Place) -> None:
+    await place.blobs.start()
+    writer = place.blobs.writer("f/1", bytes_max=10)
     await writer.write(b"0123456789")
     with pytest.raises(BodyTooLarge):
         await writer.write(b"x")
     await writer.abort()
-    assert files_below(tmp_path) == []
+    assert place.left() == []
 
 
-async def test_what_a_crash_left_unfinished_is_swept_at_start(blobs: Blobs, tmp_path: Path) -> None:
-    await blobs.start()
-    kept = await write(blobs, "f/1", b"whole")
-    crashed = blobs.writer("f/2", bytes_max=len(LARGE))
+async def test_what_a_crash_left_unfinished_is_swept_at_start(tmp_path: Path) -> None:
+    place = blob_places.local(tmp_path)
+    await place.blobs.start()
+    await write(place.blobs, "f/1", b"whole")
+    crashed = place.blobs.writer("f/2", bytes_max=len(LARGE))
     await crashed.write(LARGE)
-    assert len(files_below(tmp_path)) == 2
-    await blobs.start()
-    assert files_below(tmp_path) == [await blobs.local_path("f/1")] and kept[0] == 5
+    assert len(place.left()) == 2
+    await place.blobs.start()
+    assert place.left() == ["f/1"]
     await crashed.abort()
 
 
@@ -171,18 +185,20 @@ async def test_deleting_takes_all_below_a_prefix_and_nothing_beside_it(blobs: Bl
     assert await read(blobs, "t/10/in/0") == await read(blobs, "f/1") == b"x"
 
 
-async def test_prefixes_that_nothing_has_touched_for_long_are_named(blobs: Blobs, tmp_path: Path) -> None:
+async def test_prefixes_that_nothing_has_touched_for_long_are_named(place: Place) -> None:
+    blobs = place.blobs
     await blobs.start()
     assert await blobs.prefixes("t", older_than_seconds=60) == []
     for name in ("t/old/in/0", "t/new/in/0", "t/touched/in/0", "f/old"):
         await write(blobs, name, b"x")
-    for path in [*(tmp_path / "blobs" / "t").rglob("*"), tmp_path / "blobs" / "f" / "old"]:
-        if "new" not in str(path):
-            os.utime(path, (1_000_000, 1_000_000))
-    await write(blobs, "t/touched/out/0", b"x")
-    assert await blobs.prefixes("t", older_than_seconds=60) == ["t/old"]
-    assert await blobs.prefixes("f", older_than_seconds=60) == ["f/old"]
     assert sorted(await blobs.prefixes("t", older_than_seconds=-60)) == ["t/new", "t/old", "t/touched"]
+    assert await blobs.prefixes("t", older_than_seconds=60) == []
+    if place.age is not None:
+        for prefix in ("t/old", "t/touched", "f/old"):
+            place.age(prefix)
+        await write(blobs, "t/touched/out/0", b"x")
+        assert await blobs.prefixes("t", older_than_seconds=60) == ["t/old"]
+        assert await blobs.prefixes("f", older_than_seconds=60) == ["f/old"]
 
 
 @pytest.mark.parametrize(
@@ -206,17 +222,26 @@ async def test_only_the_owner_of_the_process_can_read_blobs(blobs: Blobs, tmp_pa
         await write(blobs, "t/1/in/0", b"x")
         (tmp_path / "given").write_bytes(b"x")
         await blobs.adopt("t/1/out/0", tmp_path / "given")
+        await blobs.local_path("t/1/in/0")
     finally:
         os.umask(mask)
-    for path in [tmp_path / "blobs", *(tmp_path / "blobs").rglob("*")]:
+    for path in tmp_path.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
-async def test_the_room_left_is_told(blobs: Blobs) -> None:
+async def test_the_room_left_is_told_where_there_is_a_limit(place: Place) -> None:
+    await place.blobs.start()
+    free = await place.blobs.free_bytes()
+    assert (free is None) if place.age is None else (free is not None and free > 0)
+
+
+async def test_a_path_can_be_read_until_it_is_released_and_again_after_that(blobs: Blobs) -> None:
     await blobs.start()
-    free = await blobs.free_bytes()
-    assert free is not None and free > 0
-
-
-def files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    await write(blobs, "t/1/in/0", LARGE)
+    first, second = await asyncio.gather(blobs.local_path("t/1/in/0"), blobs.local_path("t/1/in/0"))
+    assert first == second and first.read_bytes() == LARGE
+    blobs.release("t/1", again=True)
+    assert first.read_bytes() == LARGE
+    blobs.release("t/1", again=False)
+    blobs.release("t/1", again=False)
+    assert (await blobs.local_path("t/1/in/0")).read_bytes() == LARGE

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import hashlib
 import os
-import re
 import secrets
 import shutil
 import threading
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from offload.blobs.names import UNFINISHED, parts_of
 from offload.core.errors import BodyTooLarge, DiskFull, FileDoesNotExist
 from offload.core.task import Seconds
 
@@ -20,9 +20,6 @@ PIECE_BYTES = 1024 * 1024
 """What a writer gathers before a thread writes it: a thread for each small chunk would cost more than the writing."""
 READ_BYTES = 256 * 1024
 RETRY_SECONDS = 5
-UNFINISHED = "tmp"
-"""Where files are made before they get their name; whatever is there at a start was left by a crash."""
-PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 Answer = TypeVar("Answer")
 
 
@@ -50,6 +47,9 @@ class LocalBlobs:
         if not path.is_file():
             raise FileDoesNotExist(name)
         return path
+
+    def release(self, prefix: str, *, again: bool) -> None:
+        """Do nothing: workers read the blobs themselves."""
 
     async def read(self, name: str, *, start: int = 0, size: int | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes from `start` on, `size` of them or all."""
@@ -80,7 +80,7 @@ class LocalBlobs:
         return room.f_bavail * room.f_frsize
 
     def unfinished(self) -> Path:
-        """Return a new path to make a file at."""
+        """Return a new path to make a file at; whatever is there at a start was left by a crash."""
         return self._root / UNFINISHED / secrets.token_hex(16)
 
     def publish(self, unfinished: Path, name: str) -> None:
@@ -88,11 +88,8 @@ class LocalBlobs:
         _rename(unfinished, self.path(name))
 
     def path(self, name: str) -> Path:
-        """Return where a blob is. A name that could lead elsewhere is refused: names never come from a client."""
-        parts = name.split("/")
-        if not all(PART.fullmatch(part) for part in parts) or parts[0] == UNFINISHED or len(name) > 1000:
-            raise ValueError(f"{name!r} cannot be the name of a blob")
-        return self._root.joinpath(*parts)
+        """Return where a blob is. Raise ValueError."""
+        return self._root.joinpath(*parts_of(name))
 
     def _start(self) -> None:
         _make_directory(self._root / UNFINISHED)
@@ -170,6 +167,7 @@ class LocalBlobWriter:
         self._unfinished = blobs.unfinished()
         self._file: BinaryIO | None = None
         self._ended = False
+        self._published = False
         self._lock = threading.Lock()
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
@@ -221,12 +219,15 @@ class LocalBlobWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             self._blobs.publish(self._unfinished, self._name)
+            self._published = True
 
     def _discard(self) -> None:
         with self._lock:
             if self._file is not None:
                 self._file.close()
                 self._unfinished.unlink(missing_ok=True)
+            if self._published:  # by a commit that nobody waited for any more
+                self._blobs.path(self._name).unlink(missing_ok=True)
 
 
 async def _off_loop(function: Callable[[], Answer]) -> Answer:

@@ -204,6 +204,9 @@ class Dispatcher:
         if hold is not None and hold.is_of(task):  # else it was claimed anew before this could be told
             del self._held[task.key]
         parts = self._parts
+        if task.files:
+            again = change is not None and change.after.status is Status.QUEUED
+            parts.blobs.release(f"t/{task.id}", again=again)
         if change is None:
             parts.stats.stale_results += 1
         elif change.after.status is Status.QUEUED:

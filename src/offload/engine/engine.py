@@ -25,6 +25,7 @@ from offload.engine.neighbours import Neighbours
 from offload.engine.orders import Order, new_task
 from offload.engine.parts import Parts, count_left
 from offload.engine.pulse import Pulse
+from offload.engine.removals import Removals
 from offload.engine.roll import LearningClock, Roll
 from offload.engine.stats import Stats
 from offload.engine.streams import Streams
@@ -71,7 +72,8 @@ class Engine:
         self.roll = Roll(parts, clock, self.state)
         self.pulse = Pulse(parts)
         self._reaper = Reaper(parts)
-        self._janitor = Janitor(parts, clock, self.roll.is_first)
+        self._removals = Removals(parts.blobs)
+        self._janitor = Janitor(parts, clock, self.roll.is_first, self._removals)
         self._dispatcher = Dispatcher(parts, self._paused, self._reaper.due_later)
         self._reaper.serve(self._dispatcher)
         self.neighbours = Neighbours(parts, self._dispatcher, self._reaper, self._paused)
@@ -269,7 +271,7 @@ class Engine:
                 for change in changes[:-1]:
                     count_left(self.parts, change)
                 self.parts.hub.publish(task_id)
-                await self.parts.blobs.delete(f"t/{task_id}")
+                await self._removals.drop([f"t/{task_id}"])
                 return changes[-1].after
         raise self._crossed(task_id)
 

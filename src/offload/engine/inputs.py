@@ -67,27 +67,39 @@ class Inputs:
         return found
 
     def cancel(self, task: Task) -> None:
-        """Stop fetching for it, if that is going on."""
-        if (attempt := (task.key, task.attempt)) in self._fetching:
+        """Stop bringing its files here, if that is going on."""
+        if (attempt := (task.key, task.attempt)) in self._preparing:
             self._preparing[attempt].cancel()
 
     async def stop(self) -> None:
-        """Give back what is being fetched; what is here already is said to be ready."""
-        for attempt in self._fetching:
-            self._preparing[attempt].cancel()
+        """Give back what is being prepared."""
+        for preparing in self._preparing.values():
+            preparing.cancel()
         while self._preparing:
             await asyncio.wait(self._preparing.values())
 
     async def _prepare(self, task: Task) -> Work | Outcome:
         try:
             task = await self._fetched(task)
-            paths = {file.blob: str(await self._parts.blobs.local_path(file.blob)) for file in task.files}
+            paths = {file.blob: await self._local_path(task, file) for file in task.files}
         except _LeaseLost:
             return Unrun()
         except Exception as error:
             log.warning("the input files of task %s cannot be had: %s", task.id, error)
             return missing_input(error)
         return Work(task=task, paths=paths)
+
+    async def _local_path(self, task: Task, file: FileRef) -> str:
+        """Return where a worker can read a file; while the blobs are away it waits for them, and burns no attempt."""
+        pause_seconds = 0.05
+        while True:
+            try:
+                return str(await self._parts.blobs.local_path(file.blob))
+            except TryAgain as error:
+                self._parts.stats.store_retries += 1
+                log.warning("cannot bring input files of task %s here, trying again: %s", task.id, error)
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
 
     def _prepared(self, task: Task, preparing: "asyncio.Task[Work | Outcome]") -> None:
         attempt = (task.key, task.attempt)

@@ -1,6 +1,7 @@
 """Records what attempts report, in order and all together: notes first, then ends; it gives up on none of them."""
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections import deque
@@ -10,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from offload.core.callback import delivery_of
-from offload.core.errors import BodyTooLarge, DiskFull, EgressFailed, FileDoesNotExist, StoreUnavailable
+from offload.core.errors import BodyTooLarge, DiskFull, EgressFailed, FileDoesNotExist, StoreUnavailable, TryAgain
 from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded, Unrun
 from offload.core.retry import Retry
 from offload.core.task import ALL, FileRef, Progress, Reason, Record, Seconds, Status, Task, TaskError, TaskEvent
@@ -51,6 +52,8 @@ class Ledger:
         self._storing: set[asyncio.Task[None]] = set()
         self._uploading: dict[tuple[int, int], asyncio.Task[Failed | None]] = {}
         """By key and attempt."""
+        self._storing_files: dict[tuple[int, int], bool] = {}
+        """Attempts whose result is being stored; True: canceled meanwhile."""
         self._stopping = False
         self._writing: asyncio.Task[None] | None = None
 
@@ -78,9 +81,12 @@ class Ledger:
             self._write_soon()
 
     def cancel(self, task: Task) -> None:
-        """Stop bringing its result away, if that is going on."""
-        if (attempt := (task.key, task.attempt)) in self._uploading:
+        """Stop bringing its result away, if that is going on or cannot be begun."""
+        attempt = (task.key, task.attempt)
+        if attempt in self._uploading:
             self._uploading[attempt].cancel()
+        if attempt in self._storing_files:
+            self._storing_files[attempt] = True
 
     async def settled(self) -> None:
         """Return when everything reported so far is recorded; uploads that go on are left to the next node."""
@@ -152,7 +158,8 @@ class Ledger:
                 self._recorded(change, ending.task)
                 return
         if ending.result_file is not None:
-            await self._parts.blobs.delete(ending.result_file.blob)
+            with contextlib.suppress(TryAgain):  # then a sweep finds it
+                await self._parts.blobs.delete(ending.result_file.blob)
         self._recorded(None, ending.task)
 
     async def _get(self, task_id: str) -> Task | None:
@@ -200,20 +207,28 @@ class Ledger:
         return msgspec.structs.replace(ending, outcome=failed, result=kept)
 
     async def _store_file(self, ending: Ending, file: LocalFile) -> Ending:
-        blob = f"t/{ending.task.id}/out/{ending.task.attempt}"
+        """Store it, however long that takes; given up only when the task is canceled or this node stops."""
+        key, blob = (ending.task.key, ending.task.attempt), f"t/{ending.task.id}/out/{ending.task.attempt}"
         pause_seconds = 0.05
-        while True:
-            try:
-                size, sha256 = await self._parts.blobs.adopt(blob, Path(file.path))
-                break
-            except DiskFull as error:
-                self._parts.stats.store_retries += 1
-                log.warning("cannot store the result of task %s, holding it: %s", ending.task.id, error)
-            except Exception as error:
-                log.exception("the result of task %s cannot be stored", ending.task.id)
-                return msgspec.structs.replace(ending, outcome=_unstorable(error))
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+        self._storing_files[key] = False
+        try:
+            while True:
+                try:
+                    size, sha256 = await self._parts.blobs.adopt(blob, Path(file.path))
+                    break
+                except TryAgain as error:
+                    self._parts.stats.store_retries += 1
+                    log.warning("cannot store the result of task %s, holding it: %s", ending.task.id, error)
+                if self._stopping or self._storing_files[key]:
+                    outcome: Outcome = Unrun(started=True) if self._stopping else Stopped()
+                    return msgspec.structs.replace(ending, outcome=outcome)
+                await asyncio.sleep(pause_seconds)
+                pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+        except Exception as error:
+            log.exception("the result of task %s cannot be stored", ending.task.id)
+            return msgspec.structs.replace(ending, outcome=_unstorable(error))
+        finally:
+            del self._storing_files[key]
         stored = FileRef(blob=blob, name=file.name, type=file.type, size=size, sha256=sha256)
         return msgspec.structs.replace(ending, result_file=stored)
 

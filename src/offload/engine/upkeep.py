@@ -11,6 +11,7 @@ from offload.core.task import ALL, Reason, Seconds, Status, Task, TaskError
 from offload.core.transitions import Change, Event, Facts, after_failure, decide
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.parts import Parts, count_left
+from offload.engine.removals import Removals
 from offload.engine.repeating import repeatable
 from offload.ports import Filter, Retention
 
@@ -117,10 +118,11 @@ class Janitor:
     The first of the nodes that share a store is enough; two that take themselves for it do no harm.
     """
 
-    def __init__(self, parts: Parts, clock: FollowingClock, is_first: Callable[[], bool]) -> None:
+    def __init__(self, parts: Parts, clock: FollowingClock, is_first: Callable[[], bool], removals: Removals) -> None:
         self._parts = parts
         self._clock = clock
         self._is_first = is_first
+        self._removals = removals
         self._hold_until: Seconds = 0.0
 
     async def run(self) -> None:
@@ -128,6 +130,7 @@ class Janitor:
         while True:
             self._follow_wall_clock()
             is_first = self._is_first()
+            await repeatable("janitor", self._removals.drop_left)
             if is_first and self._parts.clock.monotonic() >= self._hold_until:
                 await repeatable("janitor", self._cancel_forgotten)
                 await repeatable("janitor", self._purge)
@@ -161,13 +164,11 @@ class Janitor:
             purged = await parts.store.purge(
                 Retention(now=now, audit_seconds=timing.audit_seconds, key_seconds=timing.key_seconds, limit=BATCH)
             )
-            for task_id in purged.task_ids:
-                await parts.blobs.delete(f"t/{task_id}")
+            await self._removals.drop(f"t/{task_id}" for task_id in purged.task_ids)
             parts.stats.purged_payloads += len(purged.task_ids)
             parts.stats.purged_rows += purged.rows
             files = await parts.files.purge_files(created_before=now - timing.file_seconds, limit=BATCH)
-            for file_id in files:
-                await parts.blobs.delete(f"f/{file_id}")
+            await self._removals.drop(f"f/{file_id}" for file_id in files)
             if not (purged.task_ids or purged.rows or purged.keys or files):
                 return
             await asyncio.sleep(0.05)  # let those who wait for the writer go first

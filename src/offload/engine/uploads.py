@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
-from offload.core.errors import EgressFailed
+from offload.core.errors import EgressFailed, TryAgain
 from offload.core.outcome import Failed
 from offload.core.task import FileRef, Reason, Task, TaskError
 from offload.engine.parts import Parts
@@ -17,30 +17,46 @@ JSON_TYPE = "application/json"
 async def upload(parts: Parts, task: Task, json: bytes, file: FileRef | None) -> Failed | None:
     """PUT a result to the task's `upload_to`; return None once it was confirmed, else why it never was."""
     limits = parts.uploading
-    pause_seconds = limits.pause_seconds
-    for tries_left in reversed(range(limits.tries_max)):
+    pause_seconds, tries_left = limits.pause_seconds, limits.tries_max
+    while True:
+        away: list[TryAgain] = []
         chunks, size, kind = _whole(json), len(json), JSON_TYPE
         if file is not None:
-            chunks, size, kind = parts.blobs.read(file.blob), file.size, file.type
+            chunks, size, kind = _noting(parts.blobs.read(file.blob), away), file.size, file.type
         try:
             await parts.egress.push(task.upload_to, chunks, size=size, type=kind, seconds_max=limits.seconds_max)
             return None
-        except EgressFailed as error:
-            if not error.temporary or not tries_left:
+        except (EgressFailed, TryAgain) as error:
+            temporary, wished = _judged(error)
+            tries_left -= 0 if away else 1  # where our own files are away, the receiver is not to blame
+            if not temporary or not tries_left:
                 log.warning("the result of task %s was not taken: %s", task.id, error)
                 return _given_up(error)
-            log.info("the result of task %s was not taken, trying again: %s", task.id, error)
-            wished = min(error.retry_seconds or 0.0, limits.pause_seconds_max)
+            log.info("the result of task %s was not taken, trying again: %s", task.id, away or error)
         except Exception as error:
             log.exception("the result of task %s cannot be sent", task.id)
             return _given_up(error)
-        await asyncio.sleep(max(wished, pause_seconds * (0.5 + parts.chance() / 2)))
+        await asyncio.sleep(max(min(wished, limits.pause_seconds_max), pause_seconds * (0.5 + parts.chance() / 2)))
         pause_seconds = min(pause_seconds * 4, limits.pause_seconds_max)
-    raise AssertionError("the last try returns")
+
+
+def _judged(error: EgressFailed | TryAgain) -> tuple[bool, float]:
+    """Tell whether a later try may work, and how long a pause is asked for."""
+    return isinstance(error, TryAgain) or error.temporary, error.retry_seconds or 0.0
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:
     yield data
+
+
+async def _noting(chunks: AsyncIterator[bytes], away: list[TryAgain]) -> AsyncIterator[bytes]:
+    """Pass a file on, and keep what is said when it cannot be read now: on its way out the error may be wrapped."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except TryAgain as error:
+        away.append(error)
+        raise
 
 
 def _given_up(error: Exception) -> Failed:

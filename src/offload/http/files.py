@@ -1,10 +1,11 @@
 """Files that are stored before a task needs them."""
 
+import contextlib
 import uuid
 
 from starlette.responses import Response
 
-from offload.core.errors import WrongValue
+from offload.core.errors import TryAgain, WrongValue
 from offload.core.task import FileRef
 from offload.http.access import share
 from offload.http.call import Call
@@ -32,7 +33,8 @@ async def create_file(call: Call) -> Response:
             loose = LooseFile(id=file_id, owner=call.owner, file=file, created_at=call.engine.clock.now())
             await call.engine.files.add_file(loose)
         except BaseException:
-            await call.engine.blobs.delete(blob)
+            with contextlib.suppress(TryAgain):  # then a sweep finds it
+                await call.engine.blobs.delete(blob)
             raise
         held.keep_bytes(file.size)
     return json_answer(encode({"id": file_id, "size": file.size, "type": file.type, "sha256": file.sha256}), 201)

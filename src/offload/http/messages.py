@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from offload.core.errors import OffloadError
+from offload.core.errors import FileDoesNotExist, OffloadError
 from offload.core.task import FileRef, Task
 from offload.http.call import Call
 from offload.http.config import HttpConfig
@@ -58,7 +58,7 @@ async def open_message(blobs: Blobs, file: FileRef, gone: OffloadError) -> Opene
     try:
         while b"\r\n\r\n" not in stored and len(stored) < HEAD_BYTES_MAX:
             stored += await anext(chunks)
-    except (OffloadError, StopAsyncIteration):
+    except (FileDoesNotExist, StopAsyncIteration):
         raise gone from None
     head, end, first = stored.partition(b"\r\n\r\n")
     status_line, *lines = head.split(b"\r\n")

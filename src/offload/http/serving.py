@@ -7,7 +7,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from offload.core.errors import OffloadError
+from offload.core.errors import FileDoesNotExist, OffloadError
 from offload.core.task import FileRef
 from offload.http.call import Call
 from offload.http.conditional import Span, choose_span, not_modified
@@ -69,7 +69,7 @@ async def serve_file(call: Call, file: FileRef, gone: OffloadError) -> Response:
     chunks = _chunks(call, file, span)
     try:
         first = b"" if call.method == "HEAD" or span.size == 0 else await anext(chunks)
-    except (OffloadError, StopAsyncIteration):
+    except (FileDoesNotExist, StopAsyncIteration):
         raise gone from None
     status = 206 if span.partial else 200
     if call.method == "HEAD":

@@ -1,5 +1,6 @@
 """The files of a task that is coming to be: stored below one prefix, and gone again when it does not."""
 
+import contextlib
 import mimetypes
 import re
 import unicodedata
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from offload.core.errors import FileDoesNotExist, OffloadError
+from offload.core.errors import FileDoesNotExist, OffloadError, TryAgain
 from offload.core.files import FALLBACK_TYPE, type_of
 from offload.core.sources import parse_data_url
 from offload.core.task import FileRef, Scope
@@ -48,7 +49,8 @@ class Staging:
     async def drop(self) -> None:
         if self._count:
             self._count = 0
-            await self._blobs.delete(self._prefix)
+            with contextlib.suppress(TryAgain):  # then a sweep finds them; what went wrong before is what is told
+                await self._blobs.delete(self._prefix)
 
     def next_blob(self) -> str:
         blob = f"{self._prefix}/{self._count}"

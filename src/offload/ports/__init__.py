@@ -186,7 +186,10 @@ class BlobWriter(Protocol):
 
 
 class Blobs(Protocol):
-    """Bytes by name. Names are slash-separated and never come from a client."""
+    """Bytes by name. Names are slash-separated and never come from a client.
+
+    Raises DiskFull or StoreUnavailable, whatever is asked, when it may work later.
+    """
 
     async def start(self) -> None:
         """Make ready, and sweep what a crash left unfinished."""
@@ -199,7 +202,10 @@ class Blobs(Protocol):
     async def copy(self, source: str, name: str) -> None: ...
 
     async def local_path(self, name: str) -> Path:
-        """Return a path that can be read in place. Raise FileDoesNotExist."""
+        """Return a path that can be read in place until it is released. Raise FileDoesNotExist."""
+
+    def release(self, prefix: str, *, again: bool) -> None:
+        """Say that an attempt has read the blobs below `prefix`; `again`: another attempt will, here or elsewhere."""
 
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> AsyncIterator[bytes]: ...
 

@@ -50,6 +50,12 @@ class Settings:
     broker: str = declare(
         "native", "what tells nodes of ready tasks: native, or a URL that begins with redis://", URL)
 
+    blobs: str = declare(
+        "", "where files are kept: file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix", TEXT,
+        default_text="in the data directory")
+    blob_cache_bytes: int = declare(
+        10 * 1024**3, "how much of an object store's files is kept on this node for its workers", BYTES, least=1)
+
     queue_tasks_max: int = declare(10_000, "how many unfinished tasks a queue may hold", COUNT, least=1)
     queue_bytes_max: int = declare(4 * 1024**3, "how many bytes of input a queue may hold", BYTES, least=1)
     queue_wait_seconds_max: float | None = declare(

@@ -20,7 +20,7 @@ from offload.engine.parts import Fetching, Parts, Timing, Uploading
 from offload.engine.ringer import Ringer
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
-from offload.ports import Listener, Note, Room, TaskStore, Work, WorkerState
+from offload.ports import Blobs, Listener, Note, Room, TaskStore, Work, WorkerState
 from offload.ports.bell import Bell
 from offload.ports.broker import Broker
 from offload.stores.memory import MemoryStore
@@ -139,6 +139,7 @@ async def kit(
     capacity: Capacity | None = None,
     timing: Timing | None = None,
     wrap_store: Callable[[MemoryStore], TaskStore] | None = None,
+    wrap_blobs: Callable[[LocalBlobs], Blobs] | None = None,
     fetching: Fetching | None = None,
     uploading: Uploading | None = None,
     broker: Broker | None = None,
@@ -153,8 +154,9 @@ async def kit(
     nodes = MemoryNodes() if together is None else together.nodes
     ringer = Ringer(LocalBell() if together is None else together.bell())
     store: TaskStore = memory if wrap_store is None else wrap_store(memory)
-    blobs = LocalBlobs(root / "blobs")
-    await blobs.start()
+    local = LocalBlobs(root / "blobs")
+    await local.start()
+    blobs: Blobs = local if wrap_blobs is None else wrap_blobs(local)
     traffic = Traffic({queue: capacity or Capacity() for queue in catalog.queues}, clock)
     workers = HandWorkers(runs=tuple(catalog.jobs if runs is None else runs), places=places)
     parts = Parts(
