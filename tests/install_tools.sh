@@ -1,36 +1,40 @@
 #!/bin/sh
-# Installs what the tests use and a bare Debian lacks: curl, Chromium for the tests in a browser, servers for those that need them; says
-# so where it cannot. Servers are only installed, not started: each test starts its own.
-# Node is not among it: Debian 12 has version 18, too old for the JavaScript client, and the package playwright brings a newer one.
+# Installs what the tests use and a bare Debian lacks; says so where it cannot. Servers are only installed, not started: tests start their own.
+# Debian 12's Node is 18, too old for the JavaScript client: its tests then take the one that the package playwright brings.
 set -eu
-as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
-lacks_curl() { ! command -v curl >/dev/null; }
-lacks_chromium() { [ -z "${CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; }
 
-servers="redis-server postgresql"
-lacks_server() { ! command -v "$1" >/dev/null && [ ! -x "/usr/sbin/$1" ] && ! ls /usr/lib/"$1"/*/bin/initdb >/dev/null 2>&1; }
-missing_servers() { for each in $servers; do if lacks_server "$each"; then echo "$each"; fi; done; }
+# each program, its package, and what is skipped without it
+tools() {
+    cat <<END
+curl curl the tests of the documentation
+chromium chromium the tests in a browser
+node nodejs the tests of JavaScript
+tsc node-typescript the test of the JavaScript client's types
+redis-server redis-server the tests with Redis
+initdb postgresql the tests with PostgreSQL
+END
+}
+has() {
+    case $1 in chromium) [ -z "${CHROMIUM:-}" ] && ! command -v google-chrome >/dev/null || return 0 ;; esac
+    command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
+}
+lacking() { tools | while read -r tool package why; do has "$tool" || echo "$tool $package $why"; done; }
+install() { apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
 
-lacks_curl || lacks_chromium || [ -n "$(missing_servers)" ] || exit 0
-if as_root; then
+missing=$(lacking)
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    packages=$(echo "$missing" | cut -d ' ' -f 2 | tr '\n' ' ')
+    echo "installing what the tests use: $packages…"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    if lacks_curl; then apt-get install -y -qq --no-install-recommends curl >/dev/null; fi
-    if [ -n "$(missing_servers)" ]; then
-        # a policy of 101 keeps Debian from starting what it installs
-        [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; ours=1; }
-        # shellcheck disable=SC2046  # one word for each package
-        apt-get install -y -qq --no-install-recommends $(missing_servers) >/dev/null || echo "no $(missing_servers) here" >&2
-        [ -z "${ours:-}" ] || rm /usr/sbin/policy-rc.d
-    fi
-    if lacks_chromium; then
-        echo "installing chromium for the tests in a browser …"
-        apt-get install -y -qq --no-install-recommends chromium >/dev/null || echo "chromium cannot be installed here" >&2
-    fi
+    # a policy of 101 keeps Debian from starting what it installs
+    policy=/usr/sbin/policy-rc.d
+    [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && trap 'rm -f /usr/sbin/policy-rc.d' EXIT; }
+    # shellcheck disable=SC2086 # one word for each package; one at a time when one of them cannot be had
+    { apt-get update -qq && install $packages; } || for package in $packages; do install "$package" || true; done
 fi
-if lacks_chromium; then echo "there is no chromium: the tests in a browser will be skipped" >&2; fi
-for each in $(missing_servers); do echo "there is no $each: the tests that need it will be skipped" >&2; done
-if lacks_curl; then
+lacking | while read -r tool package why; do echo "there is no $tool: $why will be skipped" >&2; done
+if ! has curl; then
     echo "the tests of the documentation need curl; install it with your system's packages" >&2
     exit 1
 fi

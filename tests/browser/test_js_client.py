@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,25 +10,18 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.browser.chromium import chromium
 from tests.servers import Server
 
-api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-JOBS = Path(__file__).parents[1] / "clients" / "jobs_for_clients.py"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; as root tests/install_tools.sh installs it")
-FLAGS = [
-    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-]  # fmt: skip
+CLIENTS = Path(__file__).parents[1] / "clients"
+JOBS = CLIENTS / "jobs_for_clients.py"
 IMPORT = 'const { offloadFetch, Offload } = await import("/client/offload.js");'
 
 
 @contextmanager
 def page_of(tmp_path: Path) -> Iterator[Any]:
     """Open the server's reference page; nothing may have gone wrong on it in the end."""
-    root = [] if os.geteuid() else ["--no-sandbox"]  # which does not work for root
-    with Server(JOBS, tmp_path / "data") as server, api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS + root)
+    with chromium() as browser, Server(JOBS, tmp_path / "data") as server:
         page = browser.new_page()
         page.set_default_timeout(60_000)
         wrong: list[str] = []
@@ -37,7 +29,6 @@ def page_of(tmp_path: Path) -> Iterator[Any]:
         page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
         page.goto(f"{server.url}/docs")
         yield page
-        browser.close()
         assert not wrong
 
 
@@ -109,7 +100,7 @@ def test_aborting_cancels_the_task_and_stops_an_upload(tmp_path: Path) -> None:
             const runs = async () => task && (await client.get(task.id)).status === "RUNNING";
             while (!(await runs())) await new Promise((go) => setTimeout(go, 20));
             control.abort();
-            return [await stopped, (await client.wait(task.id)).status];
+            return [await stopped, (await client.wait(task.id, { signal: AbortSignal.timeout(30_000) })).status];
         """
         assert run(page, script) == ["AbortError", "CANCELED"]
         script = """
@@ -145,11 +136,33 @@ def test_more_calls_than_a_browser_has_connections_do_not_stand_in_each_others_w
             };
             const many = (call) => Array.from({ length: 12 }, (_, number) => call(number));
             globalThis.held = values(many(() => client.call("wait_for", { gate: given }, { onProgress() {} })));
-            return values(many((number) => client.call("add", { a: number, b: number })));
+            const signal = AbortSignal.timeout(30_000);
+            return values(many((number) => client.call("add", { a: number, b: number }, { signal })));
         """
         assert run(page, script, str(tmp_path / "gate")) == [2 * number for number in range(12)]
         (tmp_path / "gate").touch()
         assert page.evaluate("() => held") == ["open"] * 12
+
+
+@pytest.mark.parametrize(("prefix", "home"), [("", "/v1/tasks"), ("/offload", "/offload")])
+def test_a_page_of_a_wrapped_application_has_the_client_too(tmp_path: Path, prefix: str, home: str) -> None:
+    flags = ("--workers", "1", *(("--prefix", prefix) if prefix else ()))
+    app = f"{CLIENTS / 'app_to_wrap.py'}:app"
+    with chromium() as browser, Server(app, tmp_path / "data", *flags, command="wrap") as server:
+        page = browser.new_page()
+        page.goto(f"{server.url}/page")
+        script = """async (home) => {
+            const { offloadFetch } = await import(home + "/client.js");
+            const tasks = [], told = [];
+            const onTask = ({ url }) => tasks.push(new URL(url).pathname);
+            const onProgress = ({ status }) => told.push(status);
+            const response = await offloadFetch("/418?a=1", { method: "POST", body: "tea", onTask, onProgress });
+            return [response.status, response.headers.get("X-Mine"), await response.text(), tasks[0], told[0]];
+        }"""
+        status, mine, text, task, first = page.evaluate(script, home)
+        assert (status, mine, text) == (418, "POST a=1", "text/plain tea")
+        assert task.startswith(f"{prefix}/v1/tasks/") and first == "QUEUED"
+        assert httpx2.get(f"{server.url}/client.js").text.endswith("<p>mine"), "that address is the application's"
 
 
 def test_a_page_of_another_origin_may_not_submit(tmp_path: Path) -> None:

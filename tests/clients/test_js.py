@@ -1,8 +1,6 @@
 """The JavaScript client in Node: against servers that refuse and break, and against a real one."""
 
 import os
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,28 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.servers import Server
+from tests.tools import node
 
 HERE = Path(__file__).parent
 CLIENT = HERE.parents[1] / "clients" / "js"
-OLDEST = (20, 3)
 MAIN_BYTES_MAX = 10_000
-
-
-def node() -> str:
-    """Return a Node that is new enough: the system's (that of Debian 12 is not), else the one within playwright."""
-    found = [shutil.which("node")]
-    try:
-        import playwright
-
-        found.append(str(Path(playwright.__file__).parent / "driver" / "node"))
-    except ImportError:
-        pass
-    for path in filter(None, found):
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-        version = re.match(r"v(\d+)\.(\d+)", said)
-        if version and (int(version[1]), int(version[2])) >= OLDEST:
-            return path
-    pytest.skip(f"needs Node {'.'.join(map(str, OLDEST))} or later, or the package playwright, which brings one")
 
 
 def run(file: str, **env: str) -> None:

@@ -206,6 +206,18 @@ def test_no_task_is_made_but_by_a_request_to_the_application(flask: Server) -> N
     assert ask(flask.url, "/healthz").told == call_wsgi(wrapped_flask.app, "/healthz").told
 
 
+def test_the_javascript_client_lies_beside_the_tasks(flask: Server) -> None:
+    for name, kind in (
+        ("client.js", "text/javascript"),
+        ("client/events.js", "text/javascript"),
+        ("client.d.ts", "text/"),
+    ):
+        found = ask(flask.url, f"/v1/tasks/{name}")
+        assert found.status == 200 and found["content-type"].startswith(kind) and found["etag"]
+        assert ask(flask.url, f"/{name}").told == call_wsgi(wrapped_flask.app, f"/{name}").told
+    assert ask(flask.url, "/v1/tasks/client/nosuch.js").status == 404
+
+
 def test_with_a_prefix_every_route_of_ours_is_below_it(tmp_path: Path) -> None:
     with Server(FLASK, tmp_path / "data", "--prefix", "/offload", "--workers", "1", command="wrap") as server:
         taken = ask(server.url, "/cookies", headers=[("Prefer", "respond-async")])
@@ -215,6 +227,7 @@ def test_with_a_prefix_every_route_of_ours_is_below_it(tmp_path: Path) -> None:
         direct = call_wsgi(wrapped_flask.app, "/cookies")
         assert ask(server.url, taken.json["links"]["result"]).told == direct.told
         assert ask(server.url, "/offload/readyz").status == 200
+        assert ask(server.url, "/offload/client.js")["content-type"].startswith("text/javascript")
         assert ask(server.url, "/v1/tasks").told == call_wsgi(wrapped_flask.app, "/v1/tasks").told
         assert ask(server.url, "/offload/v1/jobs/request", "POST", b"{}").status in (404, 405)
 

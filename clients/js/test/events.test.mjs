@@ -41,7 +41,7 @@ for (const [name, end] of [["\\n", "\n"], ["\\r\\n", "\r\n"], ["\\r", "\r"]]) {
   });
 }
 
-test("a stream that breaks off anywhere is resumed without gap or repeat", async (t) => {
+test("a stream that breaks off anywhere is resumed without gap or repeat", { timeout: 60_000 }, async (t) => {
   let breaks = 0;
   const { url } = await scripted(t, (request, response) => {
     response.writeHead(200, STREAM);

@@ -66,6 +66,8 @@ class Wrapped:
         """Return the scope as our own routes know it, without the prefix."""
         root = scope.get("root_path", "") + self._prefix
         path = scope["path"].removeprefix(root)
+        if not self._prefix and path.startswith(TASKS + "/client"):  # which no id of a task starts with
+            path = path.removeprefix(TASKS)  # /client.js itself is the application's
         return {**scope, "root_path": "", "path": path or "/"}
 
     def _job_for(self, scope: Scope, path: str) -> str | None:
