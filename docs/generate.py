@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from offload.core import errors, mark, transitions
+from offload.core import errors, mark, schedule_errors, transitions
 from offload.core.retry import Retry
 from offload.core.task import Reason, Status
 from offload.http.problems import PROBLEMS
@@ -60,7 +60,7 @@ def python_errors() -> str:
     import offload.client.errors as remote
 
     rows = []
-    for module in (errors, remote):
+    for module in (errors, schedule_errors, remote):
         for name, kind in vars(module).items():
             if inspect.isclass(kind) and issubclass(kind, errors.OffloadError) and kind.__module__ == module.__name__:
                 above = kind.__bases__[0].__name__
@@ -124,10 +124,11 @@ def client_options() -> str:
 
 def client_methods() -> str:
     from offload.client import Client, ResultFile, Submitted
+    from offload.client.schedules import Schedules
 
     parts = []
     of_tasks = {member: inspect.getdoc(value) or "" for member, value in vars(Submitted).items()}
-    for kind, name in ((Client, "client"), (Submitted, "task"), (ResultFile, "file")):
+    for kind, name in ((Client, "client"), (Submitted, "task"), (ResultFile, "file"), (Schedules, "client.schedules")):
         rows = []
         for signature, said in _members(kind, name):
             member = signature.removeprefix(f"{name}.").partition("(")[0]
@@ -178,6 +179,8 @@ def command_line() -> str:
         ["queues"],
         ["callbacks"],
         *(["callbacks", action] for action in ("list", "replay", "test", "secret")),
+        ["schedules"],
+        *(["schedules", action] for action in ("list", "show", "put", "pause", "resume", "delete", "next")),
         ["keys"],
         *(["keys", action] for action in ("create", "list", "revoke")),
         ["check"],

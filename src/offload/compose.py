@@ -30,6 +30,7 @@ from offload.engine.hub import Hub
 from offload.engine.keyring import Keyring
 from offload.engine.parts import Fetching, Parts, Timing, Uploading
 from offload.engine.ringer import Ringer
+from offload.engine.scheduler import Scheduler
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.http.app import make_app
@@ -91,6 +92,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             deliveries=store.deliveries,
             nodes=storage.nodes,
             history=store.history,
+            schedules=store.schedules,
             blobs=blobs,
             workers=pool,
             egress=_door(settings),
@@ -105,14 +107,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             uploading=Uploading(seconds_max=settings.upload_max_seconds, tries_max=settings.upload_tries_max),
             broker=await _started_broker(settings, name, stack),
         )
-        engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=settings.disk_free_min_bytes), clock)
-        http = _http_config(settings, catalog)
-        deliverer = Deliverer(parts, engine.callbacks, partial(render, config=http, blobs=blobs), _pace(settings))
-        await deliverer.start()
-        stack.push_async_callback(deliverer.stop)  # after the engine: what ends while that stops is told at once
-        engine.neighbours.on({KEYS: keyring.load})
-        await engine.start()
-        stack.push_async_callback(engine.stop, settings.grace_seconds)
+        engine, http = await _started(parts, keyring, clock, settings, stack)
         yield Node(
             engine=engine,
             app=make_app(engine, http, keyring),
@@ -137,6 +132,25 @@ async def keyring_alone(settings: Settings) -> AsyncIterator[Keyring]:
         finally:
             await ringer.stop()
             await storage.bell.stop()
+
+
+async def _started(
+    parts: Parts, keyring: Keyring, clock: SteadyClock, settings: Settings, stack: AsyncExitStack
+) -> tuple[Engine, HttpConfig]:
+    """Start all that acts, in the order in which it needs each other; it stops the other way round."""
+    engine = Engine(parts, Gate(parts.traffic, parts.blobs, disk_free_min_bytes=settings.disk_free_min_bytes), clock)
+    http = _http_config(settings, parts.catalog)
+    said = partial(render, config=http, blobs=parts.blobs)
+    deliverer = Deliverer(parts, engine.callbacks, said, _pace(settings))
+    await deliverer.start()
+    stack.push_async_callback(deliverer.stop)  # after the engine: what ends while that stops is told at once
+    engine.neighbours.on({KEYS: keyring.load})
+    await engine.start()
+    stack.push_async_callback(engine.stop, settings.grace_seconds)
+    scheduler = Scheduler(parts, engine, keyring)
+    await scheduler.start(settings.jobs)
+    stack.push_async_callback(scheduler.stop)
+    return engine, http
 
 
 async def _started_broker(settings: Settings, name: str, stack: AsyncExitStack) -> Broker | None:

@@ -20,6 +20,7 @@ from offload.ports.callbacks import DeliveryStore
 from offload.ports.history import HistoryStore
 from offload.ports.keys import KeyStore
 from offload.ports.nodes import NodeStore
+from offload.ports.schedules import ScheduleStore
 from offload.settings import Settings
 from offload.stores.memory_nodes import MemoryNodes
 from offload.stores.sqlite import keys as sqlite_keys
@@ -47,6 +48,9 @@ class Store(TaskStore, QueueStore, FileStore, Protocol):
 
     @property
     def history(self) -> HistoryStore: ...
+
+    @property
+    def schedules(self) -> ScheduleStore: ...
 
     async def close(self) -> None: ...
 

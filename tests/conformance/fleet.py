@@ -203,6 +203,7 @@ async def _engine(
         files=store,
         deliveries=store.deliveries,
         history=store.history,
+        schedules=store.schedules,
         blobs=blobs,
         workers=workers,
         egress=Door(),

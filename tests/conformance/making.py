@@ -11,6 +11,7 @@ from offload.ports import Ask, FileStore, NewTask, QueueStore, TaskStore
 from offload.ports.callbacks import DeliveryStore
 from offload.ports.history import HistoryStore
 from offload.ports.keys import KeyStore
+from offload.ports.schedules import ScheduleStore
 
 NOW = 1_000.0
 LEASE = 1_030.0
@@ -28,6 +29,9 @@ class Store(TaskStore, QueueStore, FileStore, Protocol):
 
     @property
     def history(self) -> HistoryStore: ...
+
+    @property
+    def schedules(self) -> ScheduleStore: ...
 
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]

@@ -30,6 +30,7 @@ from offload.engine.hub import Hub
 from offload.engine.keyring import Keyring
 from offload.engine.parts import Parts, Timing
 from offload.engine.ringer import Ringer
+from offload.engine.scheduler import Scheduler
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.http.app import make_app
@@ -230,6 +231,7 @@ async def serving(
         deliveries=memory.deliveries,
         nodes=MemoryNodes(),
         history=memory.history,
+        schedules=memory.schedules,
         blobs=blobs,
         workers=ThreadWorkers(catalog),
         egress=Door(allow=["127.0.0.0/8"]),
@@ -246,6 +248,8 @@ async def serving(
     await engine.gate.look()
     keyring = Keyring(memory.keys, clock, ringer)
     await keyring.start()
+    scheduler = Scheduler(parts, engine, keyring)
+    await scheduler.start("kit.py")
     app = make_app(engine, config or HttpConfig(), keyring)
     transport = httpx2.ASGITransport(app=app)
     try:
@@ -254,6 +258,7 @@ async def serving(
                 engine=engine, app=app, client=client, blobs_root=root / "blobs", memory=memory, keyring=keyring
             )
     finally:
+        await scheduler.stop()
         await keyring.stop()
         await engine.stop(0.0)
 

@@ -17,8 +17,6 @@ from tests.http.kit import serving
 
 LATER = {
     "POST /v1/leases",
-    "GET /v1/schedules",
-    "PUT /v1/schedules/x",
 }
 
 

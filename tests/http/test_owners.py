@@ -18,6 +18,7 @@ TASK = "of a task"
 NOBODYS = "tells nothing of any task"
 LISTS = "lists what is one's own; tested below"
 LATER = "not available yet"
+OF_SCHEDULES = "only of one's own schedules; tested with them"
 BY_ADMIN = "for admins, who see everything"
 
 MATRIX: dict[tuple[str, str], str] = {
@@ -53,10 +54,10 @@ MATRIX: dict[tuple[str, str], str] = {
     ("POST", "/v1/callbacks/test"): NOBODYS,
     ("GET", "/v1/callbacks/secret"): LISTS,
     ("POST", "/v1/callbacks/secret/rotate"): LISTS,
-    ("GET", "/v1/schedules"): LATER,
-    ("GET", "/v1/schedules/{name}"): LATER,
-    ("PUT", "/v1/schedules/{name}"): LATER,
-    ("DELETE", "/v1/schedules/{name}"): LATER,
+    ("GET", "/v1/schedules"): OF_SCHEDULES,
+    ("GET", "/v1/schedules/{name}"): OF_SCHEDULES,
+    ("PUT", "/v1/schedules/{name}"): OF_SCHEDULES,
+    ("DELETE", "/v1/schedules/{name}"): OF_SCHEDULES,
     ("POST", "/v1/leases"): LATER,
     ("POST", "/v1/leases/{lease}/{verb}"): LATER,
     ("GET", "/v1/session"): NOBODYS,

@@ -18,11 +18,12 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.stores.migrate": ("offload.core",),
     "offload.stores.memory": (
         "offload.core", "offload.ports", "offload.stores.memory_deliveries", "offload.stores.memory_history",
-        "offload.stores.memory_keys",
+        "offload.stores.memory_keys", "offload.stores.memory_schedules",
     ),
     "offload.stores.memory_deliveries": ("offload.core", "offload.ports"),
     "offload.stores.memory_history": ("offload.core", "offload.ports"),
     "offload.stores.memory_keys": ("offload.core", "offload.ports"),
+    "offload.stores.memory_schedules": ("offload.core", "offload.ports"),
     "offload.stores.memory_nodes": ("offload.core", "offload.ports"),
     "offload.stores.sqlite": ("offload.core", "offload.ports", "offload.stores.migrate"),
     "offload.stores.postgres": ("offload.core", "offload.ports", "offload.stores.migrate"),
@@ -40,7 +41,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.workers.context": ("offload.core", "offload.loading", "offload.workers"),
     "offload.workers.protocol": ("offload.core", "offload.loading", "offload.workers"),
     "offload.http": ("offload.core", "offload.ports", "offload.engine", "offload.settings"),
-    "offload.client": ("offload.core.errors",),
+    "offload.client": ("offload.core.errors", "offload.core.schedule_errors"),
     "offload.testing": ("offload.core",),
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",

@@ -11,7 +11,7 @@ import pytest
 
 from offload.core.task import Scope, Status
 from offload.ports import Filter
-from offload.stores.sqlite import claims, counts, deliveries, delivery_rows, purge, reads
+from offload.stores.sqlite import claims, counts, deliveries, delivery_rows, purge, reads, schedules
 from offload.stores.sqlite.file import MIGRATIONS
 
 NAMED = {
@@ -43,6 +43,14 @@ NAMED = {
     "deliveries.AGAIN": "sqlite_autoindex_deliveries_1",
     "deliveries.BY_ID": "sqlite_autoindex_deliveries_1",
     "deliveries.FAILING": "callback_hosts_failing",
+    "schedules.GET": "sqlite_autoindex_schedules_1",
+    "schedules.FIND": "sqlite_autoindex_schedules_1",
+    "schedules.FIND_OWN": "schedules_owned",
+    "schedules.DELETE": "sqlite_autoindex_schedules_1",
+    "schedules.DUE": "schedules_due",
+    "schedules.NEXT": "schedules_due",
+    "schedules.CHANGE": "sqlite_autoindex_schedules_1",
+    "schedules.STANDS": "sqlite_autoindex_schedules_1",
     "delivery_rows.PROGRESS_WAITS": "deliveries_of_task",
     "delivery_rows.FORGET_PROGRESS": "deliveries_of_task",
 }
@@ -72,7 +80,7 @@ def statements(*modules: ModuleType) -> Iterator[tuple[str, str]]:
                     yield f"{module.__name__.rpartition('.')[2]}.{name}", sql
 
 
-STATEMENTS = list(statements(claims, deliveries, delivery_rows, purge, reads))
+STATEMENTS = list(statements(claims, deliveries, delivery_rows, purge, reads, schedules))
 
 
 @pytest.mark.parametrize(("name", "sql"), STATEMENTS, ids=[name for name, _ in STATEMENTS])

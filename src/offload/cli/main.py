@@ -17,6 +17,7 @@ from offload.cli import (
     migrate,
     proxy,
     queues,
+    schedules,
     serve,
     settings_shown,
     tasks,
@@ -31,6 +32,7 @@ FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 WRONG_USE_CODES = frozenset({
     "WrongSetting", "CannotLoadJobs", "WrongJob", "WrongInput", "WrongValue", "WrongTaskIdFormat",
     "WrongJobDefinitionValue", "JobDoesNotExist", "QueueDoesNotExist", "NotAvailable", "AddressRefused",
+    "WrongSchedule", "ScheduleDoesNotExist", "ScheduleIsDeclared",
 })  # fmt: skip
 
 _DESCRIPTION = "Turns slow functions into dependable HTTP services."
@@ -74,7 +76,7 @@ class WrongUse(Exception):
 
 COMMANDS = {
     "serve": serve, "wrap": wrap, "proxy": proxy, "call": call, "tasks": tasks, "queues": queues,
-    "callbacks": callbacks, "keys": keys, "migrate": migrate, "check": check,
+    "schedules": schedules, "callbacks": callbacks, "keys": keys, "migrate": migrate, "check": check,
     "settings": settings_shown, "version": version,
 }  # fmt: skip
 

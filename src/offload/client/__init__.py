@@ -16,6 +16,7 @@ from offload.client.replies import (
     StoredFile,
     TaskState,
 )
+from offload.client.schedules import RemoteSchedule
 from offload.client.sync import Client, ResultFile, Submitted
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Progress",
     "QueueState",
     "RemoteError",
+    "RemoteSchedule",
     "RemoteTask",
     "ResultFile",
     "SentCallback",

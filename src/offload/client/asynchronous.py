@@ -24,6 +24,7 @@ from offload.client.replies import (
     TaskState,
 )
 from offload.client.retries import Rules
+from offload.client.schedules import AsyncSchedules
 from offload.client.sync import Progress, shown
 from offload.client.transport import make_rules
 from offload.client.waiting import FoundFile, FoundJson
@@ -119,6 +120,7 @@ class AsyncClient:
         self._rules: Rules = make_rules(url, timeout_seconds, retries)
         self._driver = AsyncDriver(self._rules, api_key)
         self.url = self._rules.url
+        self.schedules = AsyncSchedules(self._rules, self._driver.run)
 
     async def call(
         self,

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from offload.core import schedule_errors
 from offload.core.errors import (
     BodyTooLarge,
     JobDoesNotExist,
@@ -110,7 +111,8 @@ def _rebuilt(kind: type[_E], detail: str, fields: dict[str, Any], retry_seconds:
 
 
 def _kinds() -> Mapping[str, type[OffloadError]]:
-    return {kind.code: kind for kind in _below(OffloadError) if kind.__module__ == OffloadError.__module__}
+    known = (OffloadError.__module__, schedule_errors.__name__)
+    return {kind.code: kind for kind in _below(OffloadError) if kind.__module__ in known}
 
 
 def _below(kind: type[OffloadError]) -> Iterable[type[OffloadError]]:

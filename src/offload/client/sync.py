@@ -24,6 +24,7 @@ from offload.client.replies import (
     TaskState,
 )
 from offload.client.retries import Rules
+from offload.client.schedules import Schedules
 from offload.client.transport import make_rules
 from offload.client.waiting import FoundFile, FoundJson, Listener
 
@@ -139,6 +140,7 @@ class Client:
         self._rules: Rules = make_rules(url, timeout_seconds, retries)
         self._driver = Driver(self._rules, api_key)
         self.url = self._rules.url
+        self.schedules = Schedules(self._rules, self._driver.run)
 
     def call(
         self,

@@ -11,7 +11,7 @@ from offload.core.errors import JobDoesNotExist, WrongJob
 from offload.core.job import Job, Kind, kind_of
 from offload.core.mark import CONCURRENCY_DEFAULT, NAME, Mark, mark_of, where
 from offload.core.schema import Schema
-from offload.core.signature import read_signature
+from offload.core.signature import Signature, read_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _job_of(value: Any, mark: Mark, attribute: str) -> tuple[Job | None, list[st
         return None, ["a class needs a __call__ method to be a job"]
     kind = kind_of(value.__call__ if is_class else value)
     signature = read_signature(value, is_class=is_class, is_generator=kind.is_generator)
-    problems = [*_wrong_use(value, mark, kind), *signature.problems]
+    problems = [*_wrong_use(value, mark, kind), *signature.problems, *_wrong_recurrence(mark, signature)]
     name = mark.name or (_snake_case(value.__name__) if is_class else value.__name__)
     if not NAME.fullmatch(name):
         problems.append(f'its name cannot be a job\'s: {NAME.pattern} must match {name!r}; say @job(name="…")')
@@ -111,6 +111,8 @@ def _job_of(value: Any, mark: Mark, attribute: str) -> tuple[Job | None, list[st
         schema=Schema(name, signature, is_generator=kind.is_generator),
         takes_context=signature.context,
         target=value,
+        recurrence=mark.recurrence,
+        catch_up=mark.catch_up,
     ), []
 
 
@@ -128,6 +130,16 @@ def _wrong_use(value: Any, mark: Mark, kind: Kind) -> list[str]:
         if required:
             problems.append(f"__init__ must work without arguments, but wants {', '.join(required)}")
     return problems
+
+
+def _wrong_recurrence(mark: Mark, signature: Signature) -> list[str]:
+    required = [parameter.name for parameter in signature.parameters if parameter.required]
+    if mark.recurrence is None or not required:
+        return []
+    return [
+        f"it runs by itself ({mark.recurrence}), so nobody gives it {', '.join(required)}: give each a default, "
+        "or make a schedule with an input by PUT /v1/schedules/{name}"
+    ]
 
 
 def _snake_case(name: str) -> str:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from offload.core.mark import job
+from offload.core.recurrence import CatchUp, Recurrence
 from offload.core.retry import Retry
 from offload.core.schema import Schema
 
@@ -55,6 +56,9 @@ class Job:
     takes_context: str | None
     """The parameter that gets the Context."""
     target: object
+    recurrence: Recurrence | None = None
+    """When it runs by itself."""
+    catch_up: CatchUp = "last"
 
 
 def kind_of(function: Any) -> Kind:

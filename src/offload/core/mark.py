@@ -11,7 +11,9 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from offload.core.errors import WrongJob
 from offload.core.quantities import parse_bytes
+from offload.core.recurrence import CATCH_UPS, CatchUp, Recurrence, read_recurrence
 from offload.core.retry import Retry
+from offload.core.schedule_errors import WrongSchedule
 from offload.core.task import PRIORITY_MAX
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -47,6 +49,14 @@ class Options(TypedDict, total=False):
     log_bytes_max: int | str | None
     grace: float | None
     """Seconds between being asked to stop and being killed."""
+    every: float | str | None
+    """Run it again and again: seconds, or as in `5m` and `1h`; it must need no input."""
+    cron: str | None
+    """Run it at the times of a cron expression."""
+    timezone: str | None
+    """Of `cron`: a name such as `Europe/Berlin`; `UTC` by default."""
+    catch_up: CatchUp | None
+    """`skip`, `last` or `all`: which due times that passed unnoticed still make tasks; `last` by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +76,8 @@ class Mark:
     result_bytes_max: int | None
     log_bytes_max: int | None
     grace_seconds: float | None
+    recurrence: Recurrence | None
+    catch_up: CatchUp
 
 
 @overload
@@ -139,6 +151,8 @@ def _checked(options: dict[str, Any], problems: list[str]) -> Mark:
         result_bytes_max=check.size("result_bytes_max"),
         log_bytes_max=check.size("log_bytes_max"),
         grace_seconds=check.seconds("grace", zero=True),
+        recurrence=check.recurrence(),
+        catch_up=check.catch_up(),
     )
 
 
@@ -184,6 +198,27 @@ class _Check:
             self._wrong(option, 'a size such as "512MB", "1GiB" or a number of bytes')
             return None
         return size
+
+    def recurrence(self) -> Recurrence | None:
+        given = {name: self._options.get(name) for name in ("cron", "every", "timezone")}
+        if given["cron"] is None and given["every"] is None:
+            for name in ("timezone", "catch_up"):
+                if self._options.get(name) is not None:
+                    self._wrong(name, "every= or cron= beside it")
+            return None
+        try:
+            return read_recurrence(**given)
+        except WrongSchedule as error:
+            for mistake in error.errors:
+                name = mistake["loc"][0]
+                self._problems.append(f"{name}={given.get(name)!r} is wrong: {mistake['message']}")
+            return None
+
+    def catch_up(self) -> CatchUp:
+        value = self._options.get("catch_up")
+        if value is not None and value not in CATCH_UPS:
+            self._wrong("catch_up", f"one of {', '.join(CATCH_UPS)}")
+        return value if value in CATCH_UPS else "last"
 
     def _wrong(self, option: str, takes: str) -> None:
         self._problems.append(f"{option}={self._options[option]!r} is wrong: it takes {takes}")

@@ -27,6 +27,7 @@ from offload.engine.parts import Parts, count_left
 from offload.engine.pulse import Pulse
 from offload.engine.removals import Removals
 from offload.engine.roll import LearningClock, Roll
+from offload.engine.schedules import Schedules
 from offload.engine.stats import Stats
 from offload.engine.streams import Streams
 from offload.engine.traffic import Place, QueueView
@@ -66,6 +67,7 @@ class Engine:
         self._paused: set[str] = set()
         self.views = Views(parts, self._paused)
         self.callbacks = Callbacks(parts.deliveries, parts.egress, parts.clock)
+        self.schedules = Schedules(parts)
         self.streams = Streams(parts, self.stopping)
         self._serves = serves
         self._started_at = clock.now()
@@ -162,14 +164,18 @@ class Engine:
         parts = self.parts
         now = parts.clock.now()
         added = await parts.store.add([new_task(order, parts.catalog.find(order.job), now) for order in orders])
-        for one in added:
-            if one.fresh:
-                parts.stats.submitted[one.task.job] += 1
-                if one.task.status is Status.QUEUED:
-                    self._came(one.task)
+        self.welcome(added)
         for place in places:
             place.settle()
         return added
+
+    def welcome(self, added: Sequence[Added]) -> None:
+        """Count tasks that were just added, and say so to whoever acts on them."""
+        for one in added:
+            if one.fresh:
+                self.parts.stats.submitted[one.task.job] += 1
+                if one.task.status is Status.QUEUED:
+                    self._came(one.task)
 
     async def get(self, scope: Scope, task_id: str) -> Task:
         task = await self.parts.store.get(scope, task_id)

@@ -15,6 +15,7 @@ from offload.ports.broker import Broker
 from offload.ports.callbacks import DeliveryStore
 from offload.ports.history import HistoryStore
 from offload.ports.nodes import NodeStore
+from offload.ports.schedules import ScheduleStore
 
 
 class Timing(Record, frozen=True, kw_only=True):
@@ -76,6 +77,7 @@ class Parts:
     deliveries: DeliveryStore
     nodes: NodeStore
     history: HistoryStore
+    schedules: ScheduleStore
     blobs: Blobs
     workers: Workers
     egress: Egress

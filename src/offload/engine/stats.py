@@ -26,6 +26,14 @@ class Stats:
     """Sum over ended attempts, by job."""
     wait_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Sum over claimed tasks of the time since they were due, by job."""
+    schedules_fired: Counter[str] = field(default_factory=Counter)
+    """Due times that made a task, by job."""
+    schedules_missed: Counter[str] = field(default_factory=Counter)
+    """Due times that made none, because they had passed, by job."""
+    schedules_late_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Sum over the due times that made a task of how late it was, by job."""
+    schedules_held_up: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Due times that had to wait for room, by job and code; each try counts."""
     worker_deaths: int = 0
     stale_results: int = 0
     """Results refused because their task had moved on."""

@@ -21,6 +21,7 @@ from offload.http import (
     overview,
     pages,
     results,
+    schedules,
     sessions,
     tasks,
 )
@@ -40,10 +41,6 @@ def router_of(routes: Mapping[str, Mapping[str, Endpoint]], guard: Guard) -> Rou
     """Return what finds the endpoint of a request, past the guard."""
     found = [Route(path, Methods(path, methods, guard)) for path, methods in routes.items()]
     return Router(found, redirect_slashes=False, default=nowhere)
-
-
-async def schedules(call: Call) -> Response:
-    raise NotAvailable("schedules are not available yet; submit with `Offload-Run-At`, or from cron")
 
 
 async def leases(call: Call) -> Response:
@@ -77,8 +74,12 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/callbacks/secret/rotate": {"POST": callbacks.rotate_secret},
     "/v1/keys": {"GET": keys.list_keys, "POST": keys.create_key},
     "/v1/keys/{id}": {"DELETE": keys.revoke_key},
-    "/v1/schedules": {"GET": schedules},
-    "/v1/schedules/{name}": {"GET": schedules, "PUT": schedules, "DELETE": schedules},
+    "/v1/schedules": {"GET": schedules.list_schedules},
+    "/v1/schedules/{name}": {
+        "GET": schedules.get_schedule,
+        "PUT": schedules.put_schedule,
+        "DELETE": schedules.delete_schedule,
+    },
     "/v1/leases": {"POST": leases},
     "/v1/leases/{lease}/{verb}": {"POST": leases},
     "/v1/session": {"GET": sessions.get_session, "POST": sessions.sign_in, "DELETE": sessions.sign_out},

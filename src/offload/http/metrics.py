@@ -80,6 +80,13 @@ class _Snapshot(Collector):
             ("offload_retries", "Attempts that failed and are tried again.", stats.retries),
             ("offload_run_seconds", "Time that ended attempts ran.", stats.run_seconds),
             ("offload_wait_seconds", "Time between being due and being claimed.", stats.wait_seconds),
+            ("offload_schedules_fired", "Due times of schedules that made a task.", stats.schedules_fired),
+            ("offload_schedules_missed", "Due times that had passed and made none.", stats.schedules_missed),
+            (
+                "offload_schedules_late_seconds",
+                "How late the due times were that made a task, added up.",
+                stats.schedules_late_seconds,
+            ),
         )
         for name, help_text, values in by_job:
             family = CounterMetricFamily(name, help_text, labels=["job"])
@@ -98,6 +105,12 @@ class _Snapshot(Collector):
         for pair, number in stats.refused.items():
             refused.add_metric(list(pair), number)
         yield refused
+        held_up = CounterMetricFamily(
+            "offload_schedules_held_up", "Tries of due times that had to wait for room.", labels=["job", "code"]
+        )
+        for pair, number in stats.schedules_held_up.items():
+            held_up.add_metric(list(pair), number)
+        yield held_up
         for name, help_text, value in (
             ("offload_worker_deaths", "Worker processes that died with an attempt.", stats.worker_deaths),
             ("offload_stale_results", "Results refused because their task had moved on.", stats.stale_results),

@@ -12,6 +12,7 @@ from offload.ports import Added, Ask, Depth, Filter, LooseFile, NewTask, Note, P
 from offload.stores.memory_deliveries import MemoryDeliveries
 from offload.stores.memory_history import MemoryHistory
 from offload.stores.memory_keys import MemoryKeys
+from offload.stores.memory_schedules import MemorySchedules
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +43,7 @@ class MemoryStore:
         self._last_key = 0
         self.deliveries = MemoryDeliveries()
         self.history = MemoryHistory()
+        self.schedules = MemorySchedules(self.add)
         self.keys = MemoryKeys(
             tasks=lambda: [row.task for row in self._rows.values()],
             due=lambda queue: [row.task for row in self._line(queue)],

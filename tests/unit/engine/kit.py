@@ -169,6 +169,7 @@ async def kit(
         deliveries=memory.deliveries,
         nodes=nodes,
         history=memory.history,
+        schedules=memory.schedules,
         blobs=blobs,
         workers=workers,
         egress=Door(allow=["127.0.0.0/8"]),

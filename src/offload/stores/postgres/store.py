@@ -22,6 +22,7 @@ from offload.stores.postgres.links import Link, Links, Reach
 from offload.stores.postgres.migrations import migrate
 from offload.stores.postgres.nodes import PostgresNodes
 from offload.stores.postgres.purge import purge, purge_files
+from offload.stores.postgres.schedules import PostgresSchedules
 from offload.stores.postgres.sessions import Place, translated
 from offload.stores.postgres.statements import Connection
 from offload.stores.postgres.transaction import perform
@@ -37,7 +38,7 @@ UPTIME = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time
 
 
 class PostgresStore:
-    """TaskStore, QueueStore and FileStore in one database; `deliveries`, `keys`, `nodes`, `history` are ports too."""
+    """TaskStore, QueueStore and FileStore in one database; `deliveries`, `keys` and so on are ports too."""
 
     def __init__(self, place: Place, *, grace_seconds: Seconds) -> None:
         self._grace_seconds = grace_seconds
@@ -49,6 +50,7 @@ class PostgresStore:
         self.keys = PostgresKeys(self._links)
         self.nodes = PostgresNodes(self._links)
         self.history = PostgresHistory(self._links)
+        self.schedules = PostgresSchedules(self._links)
 
     @classmethod
     async def open(cls, url: str, *, relaxed: bool = False, grace_seconds: Seconds = 0.0) -> Self:

@@ -5,7 +5,7 @@ from itertools import chain
 
 from offload.core.errors import OffloadError
 from offload.core.task import Task
-from offload.ports import Added
+from offload.ports import Added, NewTask
 from offload.stores.postgres import reads
 from offload.stores.postgres.batch import Batch, Crossed
 from offload.stores.postgres.flush import flush
@@ -34,6 +34,17 @@ async def perform(connection: Connection, slot: int, calls: Sequence[Call]) -> N
     if settling:
         for call, settled in zip(settling, await settle(connection, [c.argument for c in settling]), strict=True):
             call.answer = settled
+
+
+async def add(connection: Connection, slot: int, new: Sequence[NewTask]) -> list[Added]:
+    """Add tasks as a part of a transaction that does more. Raise TaskAlreadyExists."""
+    batch = Batch(connection)
+    await batch.load_new(new)
+    keys = batch.add(new)
+    made = await flush(batch, slot)
+    found = await _earlier(connection, [key for key in keys if key > 0])
+    told: set[int] = set()
+    return [_added(key, made, found, told) for key in keys]
 
 
 async def _decide(batch: Batch, of: _Calls) -> None:

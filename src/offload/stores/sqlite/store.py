@@ -22,6 +22,7 @@ from offload.stores.sqlite.file import FileLock, check, migrate, open_reader, op
 from offload.stores.sqlite.history import SqliteHistory
 from offload.stores.sqlite.keys import SqliteKeys
 from offload.stores.sqlite.purge import purge, purge_files
+from offload.stores.sqlite.schedules import SqliteSchedules
 from offload.stores.sqlite.statements import rows
 from offload.stores.sqlite.transaction import Transaction
 from offload.stores.sqlite.writer import Writer
@@ -31,7 +32,7 @@ Answer = TypeVar("Answer")
 
 
 class SqliteStore:
-    """TaskStore, QueueStore and FileStore in one file, owned until `close`; `deliveries`, `keys` and `history` too."""
+    """TaskStore, QueueStore and FileStore in one file, owned until `close`; and `deliveries` and so on too."""
 
     def __init__(self, path: Path, lock: FileLock, writer: Writer, counts: Counts, bell: Bell) -> None:
         self._path = path
@@ -46,6 +47,7 @@ class SqliteStore:
         self.deliveries = SqliteDeliveries(self._run, self._read, bell)
         self.keys = SqliteKeys(self._run, self._read)
         self.history = SqliteHistory(self._run, self._read)
+        self.schedules = SqliteSchedules(self._run, writer.call, self._read)
 
     @classmethod
     async def open(cls, path: Path, *, relaxed: bool = False, checked: bool = False) -> Self:

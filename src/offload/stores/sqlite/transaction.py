@@ -6,10 +6,12 @@ import apsw
 
 from offload.core.errors import OffloadError
 from offload.ports import Added
+from offload.ports.schedules import Firing
 from offload.stores.sqlite import reads
 from offload.stores.sqlite.batch import Batch
 from offload.stores.sqlite.claims import claim
 from offload.stores.sqlite.counts import Counts
+from offload.stores.sqlite.schedules import stands, write
 from offload.stores.sqlite.statements import value
 from offload.stores.sqlite.writer import Call
 
@@ -30,8 +32,8 @@ class Transaction:
             of.setdefault(call.kind, []).append(call)
         self._decide(batch, of)
         batch.flush()
-        for call in of.get("add", ()):
-            if call.error is None:
+        for call in (*of.get("add", ()), *of.get("fire", ())):
+            if call.error is None and call.answer is not None:
                 call.answer = [_found(connection, added) for added in call.answer]
         for call in of.get("run", ()):
             call.answer = call.argument(connection)
@@ -54,10 +56,17 @@ class Transaction:
             call.answer = [batch.renew(task, lease_until) for task in held]
         for call in changes:
             call.answer = [batch.apply(change) for change in call.argument]
+        fires = of.get("fire", ())
         batch.load_new([one for call in new for one in call.argument])
+        batch.load_new([one for call in fires for one in call.argument.new])
         for call in new:
             try:
                 call.answer = batch.add(call.argument)
+            except OffloadError as error:
+                call.error = error
+        for call in fires:
+            try:
+                call.answer = _fire(batch, call.argument)
             except OffloadError as error:
                 call.error = error
 
@@ -67,6 +76,16 @@ class Transaction:
         self._counts.later_at = batch.later_at
         if batch.rings:
             self._ring()
+
+
+def _fire(batch: Batch, firing: Firing) -> list[Added | int] | None:
+    """Add the tasks of due times and write how far their schedule has come, if nobody else did."""
+    if not stands(batch.connection, firing):
+        return None
+    added = batch.add(firing.new)
+    written = write(batch.connection, firing.after, firing.before.version)
+    assert written
+    return added
 
 
 def _found(connection: apsw.Connection, added: Added | int) -> Added:
