@@ -58,6 +58,8 @@ class HandWorkers:
     running: dict[str, Task] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     canceled: list[str] = field(default_factory=list)
+    late: list[Task] = field(default_factory=list)
+    """Attempts that go on although their task came here anew: they lost their lease."""
     listener: Listener | None = None
 
     async def start(self, listener: Listener) -> None:
@@ -71,6 +73,8 @@ class HandWorkers:
 
     def run(self, work: Work) -> None:
         assert len(self.running) < self.places
+        if work.task.id in self.running:
+            self.late.append(self.running[work.task.id])
         self.running[work.task.id] = work.task
         self.started.append(work.task.id)
 
@@ -85,6 +89,11 @@ class HandWorkers:
         self.listener.ended(task, outcome, last_words)
         self.listener.room_freed()
 
+    def end_late(self, outcome: Outcome) -> None:
+        """End the attempt that has been late for longest."""
+        assert self.listener is not None
+        self.listener.ended(self.late.pop(0), outcome, ())
+
     def note(self, note: Note) -> None:
         assert self.listener is not None
         self.listener.noted(note)
@@ -94,6 +103,8 @@ class HandWorkers:
         return [one] if self.runs else []
 
     async def stop(self, *, grace_seconds: float) -> None:
+        while self.late:
+            self.end_late(Unrun())
         for task_id in list(self.running):
             self.end(task_id, Unrun())
 
