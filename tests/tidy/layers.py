@@ -31,7 +31,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.storage": (
         "offload.core", "offload.ports", "offload.settings", "offload.stores", "offload.bells",
     ),
-    "offload.blobs": ("offload.core", "offload.ports"),
+    "offload.own_directory": (),
+    "offload.blobs": ("offload.core", "offload.ports", "offload.own_directory"),
     "offload.brokers": ("offload.core", "offload.ports"),
     "offload.egress": ("offload.core", "offload.ports"),
     "offload.bells": ("offload.core", "offload.ports"),
@@ -46,7 +47,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
         "offload.stores", "offload.bells", "offload.blobs", "offload.egress", "offload.workers", "offload.http",
-        "offload.brokers", "offload.storage", "offload.telemetry",
+        "offload.brokers", "offload.storage", "offload.telemetry", "offload.own_directory",
     ),
     # how a wrapped application is called: in the server, and in its worker processes
     "offload.wrap.apps": ("offload.core", "offload.loading"),
@@ -79,6 +80,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.bells": (),
     "offload.brokers": ("msgspec",),
     "offload.brokers.redis": ("redis",),
+    "offload.own_directory": (),
     "offload.egress": ("aiohttp", "yarl", "idna"),
     "offload.workers": ("msgspec", "psutil", "structlog", "pydantic"),
     "offload.workers.child": ("msgspec", "pydantic"),

@@ -15,6 +15,7 @@ from typing import BinaryIO, TypeVar
 from offload.blobs.names import UNFINISHED, parts_of
 from offload.core.errors import BodyTooLarge, DiskFull, FileDoesNotExist
 from offload.core.task import Seconds
+from offload.own_directory import OwnDirectory
 
 PIECE_BYTES = 1024 * 1024
 """What a writer gathers before a thread writes it: a thread for each small chunk would cost more than the writing."""
@@ -24,10 +25,11 @@ Answer = TypeVar("Answer")
 
 
 class LocalBlobs:
-    """Keep blobs below `root`. One process owns it."""
+    """Keep blobs below `root`, which nodes on one machine, or with a directory in common, may share."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._making: OwnDirectory | None = None
 
     async def start(self) -> None:
         await _off_loop(self._start)
@@ -80,8 +82,9 @@ class LocalBlobs:
         return room.f_bavail * room.f_frsize
 
     def unfinished(self) -> Path:
-        """Return a new path to make a file at; whatever is there at a start was left by a crash."""
-        return self._root / UNFINISHED / secrets.token_hex(16)
+        """Return a new path to make a file at; whatever a process that is gone made is swept at a start."""
+        assert self._making is not None, "not started"
+        return self._making.path / secrets.token_hex(16)
 
     def publish(self, unfinished: Path, name: str) -> None:
         """Give a written and synced file its name, durably."""
@@ -93,8 +96,8 @@ class LocalBlobs:
 
     def _start(self) -> None:
         _make_directory(self._root / UNFINISHED)
-        for left in (self._root / UNFINISHED).iterdir():
-            left.unlink()
+        self._making = None
+        self._making = OwnDirectory(self._root / UNFINISHED)
 
     def _adopt(self, path: Path, given: Path) -> tuple[int, str]:
         with given.open("rb") as file:
