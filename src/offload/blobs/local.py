@@ -83,7 +83,8 @@ class LocalBlobs:
 
     def unfinished(self) -> Path:
         """Return a new path to make a file at; whatever a process that is gone made is swept at a start."""
-        assert self._making is not None, "not started"
+        if self._making is None:
+            self._making = OwnDirectory(self._root / UNFINISHED)
         return self._making.path / secrets.token_hex(16)
 
     def publish(self, unfinished: Path, name: str) -> None:
