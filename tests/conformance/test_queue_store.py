@@ -1,8 +1,12 @@
 """What every store promises about queues."""
 
+import msgspec
 import pytest
 
-from tests.conformance.making import NOW, OpenStore, add, claim, created
+from offload.core.task import FileRef
+from offload.core.transitions import Event
+from offload.ports import Note
+from tests.conformance.making import NOW, OpenStore, add, claim, claimed, created, move, stored
 
 
 async def test_a_queue_is_paused_until_it_is_resumed(open_store: OpenStore) -> None:
@@ -47,3 +51,22 @@ async def test_only_a_queued_task_has_a_position(open_store: OpenStore, waits: b
     async with open_store() as store:
         task = await add(store) if waits else created()
         assert await store.position(task, most=10) == (0 if waits else None)
+
+
+async def test_files_that_come_later_count_in_what_their_queue_and_their_owner_hold(open_store: OpenStore) -> None:
+    asked = FileRef(blob="t/1/in/0", name="", type="", size=0, field="image", url="https://example.com/cat.jpg")
+    here = FileRef(blob="t/1/in/0-1", name="cat.jpg", type="image/jpeg", size=500, field="image")
+    async with open_store() as store:
+        task = await claimed(store, files=(asked,), input_bytes=20, owner="ann")
+        foreign = msgspec.structs.replace(task, node="other")
+        notes = [Note(task=each, files=(here,), grown_bytes=500) for each in (task, foreign)]
+        assert await store.note(notes) == [True, False]
+        assert (await stored(store, task)).input_bytes == 520
+        assert [depth.bytes for depth in await store.depths()] == [520]
+        assert await store.keys.stored_bytes("ann") == 520
+        again = await move(store, task, Event.RETRY, run_at=NOW)
+        assert again.input_bytes == 520
+        assert [depth.bytes for depth in await store.depths()] == [520]
+        (task,) = await claim(store, limit=1, now=NOW + 60)
+        await move(store, task, Event.SUCCEED)
+        assert sum(depth.bytes for depth in await store.depths()) == 0

@@ -175,6 +175,19 @@ def test_the_classic_service_answers_204_and_posts_the_result_to_a_stock_flask_a
                 flask.terminate()
 
 
+def test_call_names_where_to_tell(tmp_path: Path) -> None:
+    with Receiver() as receiver, server(tmp_path) as started, http_to(started) as http:
+        receiver.secret = secret_of(http)
+        command = [sys.executable, "-m", "offload", "call", "add", "a=40", "b=2", "--url", started.url]
+        told = [*command, "--callback", receiver.url]
+        assert subprocess.run(told, capture_output=True, text=True, timeout=60).stdout == "42\n"
+        assert received(receiver, 1)[0].json["data"]["result"] == 42
+        subprocess.run([*told, "--callback-body", "result", "--no-wait"], capture_output=True, timeout=60)
+        assert received(receiver, 2)[1].json == 42
+        wrong = subprocess.run([*command, "--callback-body", "result"], capture_output=True, text=True, timeout=60)
+        assert wrong.returncode == 2 and "--callback" in wrong.stderr
+
+
 def test_the_log_tells_of_tries_and_a_replay_sends_again(tmp_path: Path) -> None:
     with Receiver(answer=(410, {}, b"gone " * 500)) as receiver, server(tmp_path) as started:
         with Client(started.url) as client:

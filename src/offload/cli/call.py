@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delay", metavar="SECONDS", type=float, help="do not start before")
     parser.add_argument("--deadline", metavar="SECONDS", type=float, help="fail when not started by then")
     parser.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="for finding the task again")
+    parser.add_argument("--callback", metavar="URL", help="tell this URL of the end, as a signed POST")
+    parser.add_argument(
+        "--callback-body", choices=("event", "result"), help="send the task (the default) or the result itself"
+    )
+    parser.add_argument("--upload-to", metavar="URL", help="put the result there before the task is DONE")
     parser.add_argument("--idempotency-key", metavar="KEY", help="the same key makes the same task")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no remarks")
     add_server_flags(parser)
@@ -160,6 +165,12 @@ def _options(options: argparse.Namespace) -> Options:
         given["delay_seconds"] = options.delay
     if options.deadline is not None:
         given["deadline_seconds"] = options.deadline
+    if options.callback_body is not None and options.callback is None:
+        options.parser.error("--callback-body says what a callback sends; name its URL with --callback")
+    if options.callback is not None:
+        given["callback"] = {"url": options.callback, "body": options.callback_body or "event"}
+    if options.upload_to is not None:
+        given["upload_to"] = options.upload_to
     if options.idempotency_key is not None:
         given["idempotency_key"] = options.idempotency_key
     return given

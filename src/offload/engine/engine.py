@@ -68,7 +68,7 @@ class Engine:
         self.views = Views(parts, self._paused)
         self.callbacks = Callbacks(parts.deliveries, parts.egress, parts.clock)
         self.schedules = Schedules(parts)
-        self.streams = Streams(parts, self.stopping)
+        self.streams = Streams(parts)
         self._serves = serves
         self._started_at = clock.now()
         self.roll = Roll(parts, clock, self.state)
@@ -119,7 +119,6 @@ class Engine:
     def begin_stop(self) -> None:
         """Say that this node is going: not ready any more, long polls are answered at once."""
         self.stopping.set()
-        self.parts.hub.wake_all()
 
     async def stop(self, grace_seconds: Seconds) -> None:
         """Let attempts run until the grace ends and give back the rest; tasks are accepted until that is done.
@@ -133,6 +132,7 @@ class Engine:
         await self._dispatcher.stop(grace_seconds)
         self.gate.close()
         await self.pulse.stop()
+        self.streams.end()
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)

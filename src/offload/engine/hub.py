@@ -118,7 +118,7 @@ class Hub:
         return sum(len(topic.watchers) + len(topic.subscribers) for topic in self._topics.values())
 
     def wake_all(self) -> None:
-        """Have every stream look up: the node is stopping."""
+        """Have every stream look up: the node has stopped."""
         for topic in self._topics.values():
             for subscriber in topic.subscribers:
                 subscriber.wake()

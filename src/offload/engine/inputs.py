@@ -118,8 +118,9 @@ class Inputs:
             if file.url:
                 async with self._room:
                     file = await self._fetch(task, file, bytes_left)
-                task = msgspec.structs.replace(task, files=(*task.files[:place], file, *task.files[place + 1 :]))
-                await self._keep(task)
+                files = (*task.files[:place], file, *task.files[place + 1 :])
+                task = msgspec.structs.replace(task, files=files, input_bytes=task.input_bytes + file.size)
+                await self._keep(task, grown_bytes=file.size)
                 bytes_left -= file.size
         return task
 
@@ -132,8 +133,11 @@ class Inputs:
             try:
                 # the attempt is in the name: one that lost its lease cannot write over what the next one fetched
                 blob = f"{file.blob}-{task.attempt}"
-                return await self._fetch_once(file, blob, bytes_max, seconds_max=until - clock.monotonic())
+                found = await self._fetch_once(file, blob, bytes_max, seconds_max=until - clock.monotonic())
+                self._parts.stats.brought("fetch", "done", found.size)
+                return found
             except EgressFailed as error:
+                self._parts.stats.brought("fetch", "failed" if error.temporary else "refused")
                 wait_seconds = max(pause_seconds * (0.5 + self._parts.chance() / 2), error.retry_seconds or 0.0)
                 if not error.temporary or not tries_left or clock.monotonic() + wait_seconds >= until:
                     raise
@@ -152,12 +156,13 @@ class Inputs:
             raise
         return FileRef(blob=blob, name=found.name, type=found.type, size=size, sha256=sha256, field=file.field)
 
-    async def _keep(self, task: Task) -> None:
-        """Record which files are here; the URL of each, which may be signed, is forgotten by that."""
+    async def _keep(self, task: Task, *, grown_bytes: int) -> None:
+        """Record which files are here, and their size; the URL of each, which may be signed, is forgotten by that."""
         pause_seconds = 0.05
+        note = Note(task=task, files=task.files, grown_bytes=grown_bytes)
         while True:
             try:
-                (held,) = await self._parts.store.note([Note(task=task, files=task.files)])
+                (held,) = await self._parts.store.note([note])
             except TryAgain as error:
                 self._parts.stats.store_retries += 1
                 log.warning("cannot record a fetched file of task %s, trying again: %s", task.id, error)
@@ -167,4 +172,5 @@ class Inputs:
             pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
         if not held:
             raise _LeaseLost
+        self._parts.traffic.grew(task.queue, grown_bytes)
         self._parts.hub.publish(task.id)

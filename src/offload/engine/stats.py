@@ -22,6 +22,10 @@ class Stats:
     """By outcome of a try: delivered, failed (and tried again), given_up, superseded, released."""
     tokens: Counter[str] = field(default_factory=Counter)
     """Of the broker, by what became of them: announced, dropped, taken, released, missed; and its restarts."""
+    carried: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Tries to fetch an input file or to push a result, by `fetch` or `push` and done, failed or refused."""
+    carried_bytes: Counter[str] = field(default_factory=Counter)
+    """Of those that were done, by `fetch` or `push`."""
     run_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Sum over ended attempts, by job."""
     wait_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -47,3 +51,8 @@ class Stats:
         """Return a number that grows with whatever a list of tasks would show."""
         counted = (self.submitted, self.finished, self.attempts, self.retries)
         return sum(counter.total() for counter in counted) + self.purged_payloads + self.purged_rows
+
+    def brought(self, way: str, outcome: str, size: int = 0) -> None:
+        """Count a try to fetch an input file or to push a result."""
+        self.carried[way, outcome] += 1
+        self.carried_bytes[way] += size

@@ -1,6 +1,5 @@
 """A task's events as one stream: what is stored first, then what happens, without a gap or a repeat."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -17,16 +16,21 @@ class StatusOf(msgspec.Struct):
 
 
 class Streams:
-    def __init__(self, parts: Parts, stopping: asyncio.Event) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._stopping = stopping
+        self._ended = False
+
+    def end(self) -> None:
+        """End every stream: each attempt of this node has ended or was given back."""
+        self._ended = True
+        self._parts.hub.wake_all()
 
     async def follow(
         self, scope: Scope, task_id: str, *, after: int, beat_seconds: Seconds
     ) -> AsyncIterator[list[TaskEvent]]:
         """Yield events numbered above `after` until the final status; an empty list is a sign of life.
 
-        Ends early when this node stops, or when the reader falls too far behind: it can come back with its last number.
+        Ends early when this node has stopped or the reader falls too far behind: it can come back with its last number.
         Raise TaskDoesNotExist.
         """
         task = await self._parts.store.get(scope, task_id)
@@ -38,7 +42,7 @@ class Streams:
                 yield stored
             if _ended(await self._parts.store.get(scope, task_id), after):
                 return
-            while not self._stopping.is_set() and not subscriber.is_dropped:
+            while not self._ended and not subscriber.is_dropped:
                 try:
                     events = await subscriber.next(beat_seconds)
                 except TimeoutError:

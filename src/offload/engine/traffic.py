@@ -110,6 +110,10 @@ class Traffic:
         entry.bytes += task.input_bytes
         entry.arrivals.add(self._clock.monotonic())
 
+    def grew(self, queue: str, grown_bytes: int) -> None:
+        """Files that a queued or running task named by URL are here: it holds so much more."""
+        self._entry(queue).bytes += grown_bytes
+
     def left(self, task: Task) -> None:
         """A task left its queue for good; `task` is as it was before."""
         entry = self._entry(task.queue)

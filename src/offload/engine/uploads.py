@@ -25,9 +25,11 @@ async def upload(parts: Parts, task: Task, json: bytes, file: FileRef | None) ->
             chunks, size, kind = _noting(parts.blobs.read(file.blob), away), file.size, file.type
         try:
             await parts.egress.push(task.upload_to, chunks, size=size, type=kind, seconds_max=limits.seconds_max)
+            parts.stats.brought("push", "done", size)
             return None
         except (EgressFailed, TryAgain) as error:
             temporary, wished = _judged(error)
+            parts.stats.brought("push", "failed" if temporary else "refused")
             tries_left -= 0 if away else 1  # where our own files are away, the receiver is not to blame
             if not temporary or not tries_left:
                 log.warning("the result of task %s was not taken: %s", task.id, error)

@@ -57,6 +57,7 @@ class _Snapshot(Collector):
         yield from self._of_callbacks()
         if self._broker is not None:
             yield from self._of_broker(self._broker)
+        yield from self._of_urls()
         yield from self._of_queues()
         yield from self._of_workers()
 
@@ -142,6 +143,20 @@ class _Snapshot(Collector):
         yield CounterMetricFamily(
             "offload_broker_reconnects", "Connections to the broker made again.", value=broker.reconnects
         )
+
+    def _of_urls(self) -> Iterable[Metric]:
+        for way, what in (("fetch", "fetch input files by URL"), ("push", "push results to `upload_to`")):
+            plural = {"fetch": "fetches", "push": "pushes"}[way]
+            tries = CounterMetricFamily(
+                f"offload_{plural}", f"Tries to {what}: done, failed or refused for good.", labels=["outcome"]
+            )
+            for outcome in ("done", "failed", "refused"):
+                tries.add_metric([outcome], self._stats.carried[way, outcome])
+            yield tries
+            size = self._stats.carried_bytes[way]
+            yield CounterMetricFamily(
+                f"offload_{way}_bytes", f"Bytes moved by those that were done ({what}).", value=size
+            )
 
     def _of_queues(self) -> Iterable[Metric]:
         tasks = GaugeMetricFamily("offload_queue_tasks", "Tasks in the queue.", labels=["queue", "state"])

@@ -44,6 +44,8 @@ class Note(Record, frozen=True, kw_only=True):
     """Of progress: left out while the task has one that waits, which will tell of this too."""
     files: tuple[FileRef, ...] | None = None
     """The task's files, when some that were elsewhere have come; None: as they were."""
+    grown_bytes: int = 0
+    """How much larger the task's input has become by them; its queue and its owner hold so much more."""
 
 
 class Renewal(Record, frozen=True, kw_only=True):

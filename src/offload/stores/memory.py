@@ -215,7 +215,9 @@ class MemoryStore:
             return False
         progress = row.task.progress if note.progress is None else note.progress
         files = row.task.files if note.files is None else note.files
-        self._put(row, msgspec.structs.replace(row.task, progress=progress, files=files), note.events)
+        grown = row.task.input_bytes + note.grown_bytes
+        noted = msgspec.structs.replace(row.task, progress=progress, files=files, input_bytes=grown)
+        self._put(row, noted, note.events)
         self.deliveries.add(note.deliveries)
         return True
 

@@ -66,8 +66,15 @@ async def test_a_file_by_url_is_here_before_the_task_runs_and_its_url_is_forgott
             ] * 2
             read = b"".join([piece async for piece in it.engine.blobs.read(task.files[0].blob)])
             assert read == DATA
+        held = (await it.get(task_id)).input_bytes
+        assert held >= 2 * len(DATA)  # what came by URL counts in what the queue holds
+        (queue,) = [queue for queue in await it.engine.queues() if queue.bytes]
+        assert queue.bytes == held
+        stats = it.engine.parts.stats
+        assert (stats.carried["fetch", "done"], stats.carried_bytes["fetch"]) == (2, 2 * len(DATA))
         it.succeed(task_id)
         await status_is(it, task_id, Status.DONE)
+        assert sum(queue.bytes for queue in await it.engine.queues()) == 0
 
 
 async def test_a_retry_does_not_fetch_again(tmp_path: Path) -> None:

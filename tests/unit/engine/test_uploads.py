@@ -67,6 +67,7 @@ async def test_a_result_that_nobody_takes_fails_the_task_once_and_is_kept(
     ):
         failed = await status_is(it, await run(it, zoo.url("/there?sig=hush")), Status.FAILED)
         assert (failed.reason, failed.attempt, len(zoo.visits)) == (Reason.UPLOAD_FAILED, 1, tries)
+        assert it.engine.parts.stats.carried["push", "refused" if tries == 1 else "failed"] == tries
         assert failed.error is not None and "hush" not in failed.error.message
         assert failed.result_file is not None
         assert b"".join([piece async for piece in it.engine.blobs.read(failed.result_file.blob)]) == MADE

@@ -4,6 +4,7 @@
 const METHODS = ["get", "post", "put", "delete"];
 const TAGS = ["jobs", "tasks", "files", "queues", "keys", "node"];
 let api = {};
+let key = ""; // kept in this page only
 
 function make(name, attributes, ...children) {
   const element = document.createElement(name);
@@ -79,7 +80,7 @@ function schemaView(given) {
 
 async function send(method, path, form, output) {
   const query = new URLSearchParams();
-  const headers = {};
+  const headers = withKey();
   let url = path;
   let body;
   for (const field of form.querySelectorAll("[data-where]")) {
@@ -185,6 +186,29 @@ function show() {
   openTarget();
 }
 
-fetch("/openapi.json").then((answer) => answer.json()).then((found) => { api = found; show(); }).catch((error) => {
-  document.getElementById("about").textContent = `openapi.json cannot be read: ${error.message}`;
+function withKey() {
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
+
+async function read() {
+  const about = document.getElementById("about");
+  const unlock = document.getElementById("unlock");
+  try {
+    const answer = await fetch("/openapi.json", { headers: withKey() });
+    const found = await answer.json();
+    unlock.hidden = answer.status !== 401;
+    if (answer.ok) { api = found; show(); }
+    else about.textContent = answer.status === 401 && !key
+      ? "This server has keys. Give yours to see its jobs; it stays in this page and is forgotten with it."
+      : `openapi.json cannot be read: ${found.detail}`;
+  } catch (error) {
+    about.textContent = `openapi.json cannot be read: ${error.message}`;
+  }
+}
+
+document.getElementById("unlock").addEventListener("submit", (event) => {
+  event.preventDefault();
+  key = document.getElementById("key").value.trim();
+  read();
 });
+read();

@@ -168,6 +168,11 @@ class Batch:
             updates["progress"] = stored(note.progress)
         if note.files is not None:
             self.files.append((head.key, stored(note.files)))
+        if note.grown_bytes:
+            self._move(head, -1)
+            head.input_bytes += note.grown_bytes
+            updates["input_bytes"] = head.input_bytes
+            self._move(head, 1)
         self.deliveries += [(head.key, delivery) for delivery in note.deliveries]
         return True
 

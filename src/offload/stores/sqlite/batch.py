@@ -163,6 +163,11 @@ class Batch:
             updates["progress"] = stored(note.progress)
         if note.files is not None:
             self._files.append((stored(note.files), head.key))
+        if note.grown_bytes:
+            self._move(head, -1)
+            head.input_bytes += note.grown_bytes
+            updates["input_bytes"] = head.input_bytes
+            self._move(head, 1)
         if note.deliveries:
             self.deliveries += [(head.key, delivery) for delivery in note.deliveries]
         return True
