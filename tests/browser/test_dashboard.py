@@ -170,6 +170,27 @@ def test_a_queue_is_paused_and_resumed(tmp_path: Path) -> None:
         assert task.result() == "late"
 
 
+def test_a_schedule_is_made_paused_and_deleted(tmp_path: Path) -> None:
+    with Server(JOBS, tmp_path / "data") as server, dashboard(server, "#/schedules", quiet=("400",)) as page:
+        page.get_by_text("Nothing runs by the clock yet.").wait_for()
+        page.get_by_label("Name").fill("often")
+        page.get_by_label("Job").select_option("echo")
+        page.get_by_label("Every").fill("never")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_role("alert").get_by_text("every").first.wait_for()
+        page.get_by_label("Input, as JSON").fill('{"value": "tick"}')
+        page.get_by_label("Every").fill("1s")
+        page.get_by_role("button", name="Save").click()
+        row = page.get_by_role("row").filter(has_text="often")
+        row.get_by_text("DONE").wait_for()
+        keep_screenshot(page, "schedules")
+        page.get_by_role("button", name="Pause schedule often").click()
+        row.get_by_text("paused").wait_for()
+        page.get_by_role("button", name="Delete schedule often").click()
+        page.get_by_role("button", name="Delete it").click()
+        page.get_by_text("Nothing runs by the clock yet.").wait_for()
+
+
 def make_key(data: Path, *options: str) -> str:
     command = [sys.executable, "-m", "offload", "keys", "create", "--data", str(data), *options]
     made = subprocess.run(command, capture_output=True, text=True, check=True)

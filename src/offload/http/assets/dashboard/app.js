@@ -8,10 +8,11 @@ import { Overview } from "./overview.js";
 import { Empty, Title, Trouble, useAction } from "./parts.js";
 import { Promises } from "./promises.js";
 import { Jobs, RunJob } from "./run.js";
+import { Schedules } from "./schedules.js";
 import { TaskPage } from "./task.js";
 import { Tasks } from "./tasks.js";
 
-const PAGES = [["", "Overview"], ["tasks", "Tasks"], ["run", "Run a job"], ["callbacks", "Callbacks"], ["keys", "Keys", "admin"], ["promises", "What is promised"]];
+const PAGES = [["", "Overview"], ["tasks", "Tasks"], ["run", "Run a job"], ["schedules", "Schedules"], ["callbacks", "Callbacks"], ["keys", "Keys", "admin"], ["promises", "What is promised"]];
 
 function App() {
   const [place, setPlace] = useState(placeNow());
@@ -53,6 +54,7 @@ function Page({ place, me }) {
   if (parts[0] === undefined) return html`<${Overview} ...${shared} />`;
   if (parts[0] === "tasks") return parts[1] ? html`<${TaskPage} id=${parts[1]} ...${shared} />` : html`<${Tasks} ...${shared} />`;
   if (parts[0] === "run") return parts[1] ? html`<${RunJob} name=${parts[1]} ...${shared} />` : html`<${Jobs} ...${shared} />`;
+  if (parts[0] === "schedules") return html`<${Schedules} ...${shared} />`;
   if (parts[0] === "callbacks") return html`<${Callbacks} ...${shared} />`;
   if (parts[0] === "keys" && me.admin) return html`<${Keys} ...${shared} />`;
   if (parts[0] === "promises") return html`<${Promises} />`;
