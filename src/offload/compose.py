@@ -38,6 +38,7 @@ from offload.http.config import HttpConfig
 from offload.http.telling import render
 from offload.loading import MADE, load_catalog
 from offload.ports.broker import Broker
+from offload.ports.links import BlobLinks
 from offload.settings import Settings
 from offload.storage import file_of, open_storage
 from offload.workers.pool import Pool, PoolSettings
@@ -78,7 +79,9 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
         keyring = Keyring(store.keys, clock, ringer)
         await keyring.start()
         stack.push_async_callback(keyring.stop)
-        blobs = open_blobs(settings.blobs, data, CacheLimits(bytes_max=settings.blob_cache_bytes), environ)
+        limits = CacheLimits(bytes_max=settings.blob_cache_bytes)
+        blobs, links = open_blobs(settings.blobs, data, limits, environ, clock)
+        _check_links(settings, links)
         await blobs.start()
         traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
         pool = Pool(catalog, settings.jobs, _pool_settings(settings, environ, data / "scratch"), clock)
@@ -94,6 +97,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             history=store.history,
             schedules=store.schedules,
             blobs=blobs,
+            blob_links=links,
             workers=pool,
             egress=_door(settings),
             clock=clock,
@@ -229,9 +233,20 @@ def _pool_settings(settings: Settings, environ: Mapping[str, str], scratch: Path
     )
 
 
+def _check_links(settings: Settings, links: BlobLinks | None) -> None:
+    """Raise WrongSetting when links are asked for that the store cannot give."""
+    if settings.blob_redirect_min_bytes is not None and links is None:
+        raise WrongSetting(
+            "blob_redirect_min_bytes: these blobs give no links; they need to be in S3, with AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY in the environment"
+        )
+
+
 def _http_config(settings: Settings, catalog: Catalog) -> HttpConfig:
     wraps = settings.jobs.startswith(MADE)
     return HttpConfig(
+        redirect_min_bytes=settings.blob_redirect_min_bytes,
+        blob_link_seconds=settings.blob_link_seconds,
         json_bytes_max=settings.json_bytes_max,
         upload_bytes_max=settings.upload_bytes_max,
         wait_seconds_max=settings.wait_max_seconds,

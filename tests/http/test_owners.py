@@ -41,6 +41,8 @@ MATRIX: dict[tuple[str, str], str] = {
     ("POST", "/v1/tasks/{id}/cancel"): TASK,
     ("POST", "/v1/tasks/{id}/retry"): TASK,
     ("POST", "/v1/files"): LISTS,
+    ("POST", "/v1/files/links"): LISTS,
+    ("POST", "/v1/files/{id}/confirm"): LISTS,
     ("GET", "/v1/queues"): LISTS,
     ("GET", "/v1/queues/{queue}"): LISTS,
     ("POST", "/v1/queues/{queue}/pause"): BY_ADMIN,

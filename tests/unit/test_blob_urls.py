@@ -7,9 +7,11 @@ import pytest
 
 from offload.blobs.local import LocalBlobs
 from offload.blobs.opening import BlobPlace, CacheLimits, open_blobs, parse_place
+from offload.clock import SteadyClock
 from offload.core.errors import WrongSetting
 
 LIMITS = CacheLimits(bytes_max=1000)
+CLOCK = SteadyClock()
 
 
 @pytest.mark.parametrize(
@@ -61,9 +63,9 @@ def test_what_is_no_place_is_refused_with_a_reason(url: str, said: str) -> None:
 
 def test_a_directory_needs_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
-    assert isinstance(open_blobs("", tmp_path, LIMITS, {}), LocalBlobs)
-    blobs = open_blobs(f"file://{tmp_path}/there", tmp_path, LIMITS, {})
-    assert isinstance(blobs, LocalBlobs) and blobs.path("t/1") == tmp_path / "there" / "t" / "1"
+    assert isinstance(open_blobs("", tmp_path, LIMITS, {}, CLOCK).blobs, LocalBlobs)
+    blobs, links = open_blobs(f"file://{tmp_path}/there", tmp_path, LIMITS, {}, CLOCK)
+    assert links is None and isinstance(blobs, LocalBlobs) and blobs.path("t/1") == tmp_path / "there" / "t" / "1"
 
 
 @pytest.mark.parametrize(("url", "extra"), [("s3://b", "s3"), ("gs://b", "gcs"), ("az://b", "azure")])
@@ -71,12 +73,12 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "obstore", None)
     monkeypatch.delitem(sys.modules, "offload.blobs.objects", raising=False)
     with pytest.raises(WrongSetting, match=rf'pip install "offload\[{extra}\]"'):
-        open_blobs(url, tmp_path, LIMITS, {})
+        open_blobs(url, tmp_path, LIMITS, {}, CLOCK)
 
 
 def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(WrongSetting, match="ca_file: /not/there"):
-        open_blobs("s3://bucket?ca_file=/not/there", tmp_path, LIMITS, {})
+        open_blobs("s3://bucket?ca_file=/not/there", tmp_path, LIMITS, {}, CLOCK)
 
 
 @pytest.mark.parametrize("url", ["gs://bucket/x", "az://container?account=me", "az://container"])
@@ -86,6 +88,6 @@ def test_clients_of_other_clouds_are_made_or_say_what_they_miss(
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     if url == "az://container":
         with pytest.raises(WrongSetting, match="az://container: .*ccount"):
-            open_blobs(url, tmp_path, LIMITS, {})
+            open_blobs(url, tmp_path, LIMITS, {}, CLOCK)
     else:
-        assert open_blobs(url, tmp_path, LIMITS, {}) is not None
+        assert open_blobs(url, tmp_path, LIMITS, {}, CLOCK) is not None

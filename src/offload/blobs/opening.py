@@ -3,22 +3,24 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from offload.blobs.cache import Cache
 from offload.blobs.local import LocalBlobs
 from offload.blobs.names import PART
+from offload.blobs.presign import Credentials
 from offload.core.errors import WrongSetting
 from offload.core.task import Record, Seconds
-from offload.ports import Blobs
+from offload.ports import Blobs, Clock
+from offload.ports.links import BlobLinks
 
 if TYPE_CHECKING:  # an extra
     from obstore.store import ObjectStore
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 OPTIONS = {
-    "s3": ("endpoint", "region", "path_style", "ca_file"),
+    "s3": ("endpoint", "region", "path_style", "public", "ca_file"),
     "gs": ("ca_file",),
     "az": ("account", "endpoint", "ca_file"),
 }
@@ -55,13 +57,20 @@ class CacheLimits(Record, frozen=True, kw_only=True):
     idle_seconds_max: Seconds = 3600.0
 
 
-def open_blobs(url: str, data: Path, limits: CacheLimits, environ: Mapping[str, str]) -> Blobs:
-    """Return the blobs at a URL, not started; an empty one means the data directory. Raise WrongSetting."""
+class Opened(NamedTuple):
+    """Blobs that are not started, and what makes links to them, when clients can reach them."""
+
+    blobs: Blobs
+    links: BlobLinks | None = None
+
+
+def open_blobs(url: str, data: Path, limits: CacheLimits, environ: Mapping[str, str], clock: Clock) -> Opened:
+    """Return the blobs at a URL; an empty one means the data directory. Raise WrongSetting."""
     if not url:
-        return LocalBlobs(data / "blobs")
+        return Opened(LocalBlobs(data / "blobs"))
     place = parse_place(url)
     if isinstance(place, Path):
-        return LocalBlobs(place)
+        return Opened(LocalBlobs(place))
     try:
         from offload.blobs.objects import ObjectBlobs
     except ImportError as error:
@@ -70,7 +79,8 @@ def open_blobs(url: str, data: Path, limits: CacheLimits, environ: Mapping[str, 
         ) from error
     cache = Cache(data / "blob-cache", bytes_max=limits.bytes_max, idle_seconds_max=limits.idle_seconds_max)
     store, copier = open_store(place, environ), open_store(place, environ, stall_seconds=COPY_SECONDS)
-    return ObjectBlobs(store, cache, copier=copier, place=place.shown)
+    blobs = ObjectBlobs(store, cache, copier=copier, place=place.shown)
+    return Opened(blobs, _links(place, store, environ, clock))
 
 
 def parse_place(url: str) -> BlobPlace | Path:
@@ -136,6 +146,22 @@ def open_store(
         raise WrongSetting(f"blobs: {place.shown}: {str(error).partition(chr(10))[0]}") from error
 
 
+def _links(place: BlobPlace, store: "ObjectStore", environ: Mapping[str, str], clock: Clock) -> BlobLinks | None:
+    """Return what makes links, if the store is S3 and the environment has credentials that can sign."""
+    from obstore.store import S3Store
+
+    from offload.blobs.s3_links import S3Links
+
+    key, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
+    if not isinstance(store, S3Store) or not key or not secret:
+        return None
+    regions = (place.options.get("region"), environ.get("AWS_REGION"), environ.get("AWS_DEFAULT_REGION"), "us-east-1")
+    region = next(region for region in regions if region)
+    token = environ.get("AWS_SESSION_TOKEN", "")
+    credentials = Credentials(access_key=key, secret_key=secret, region=region, token=token)
+    return S3Links(store, credentials, clock, public=place.options.get("public", ""))
+
+
 def _client_options(place: BlobPlace, endpoint: str, stall_seconds: Seconds) -> dict[str, Any]:
     options: dict[str, Any] = {
         "allow_http": endpoint.startswith("http://"),
@@ -162,6 +188,6 @@ def _options(kind: str, query: str) -> dict[str, str]:
             )
         if name == "path_style" and value not in ("yes", "no"):
             raise WrongSetting("blobs: path_style is yes or no")
-        if name == "endpoint" and (not value.startswith(("http://", "https://")) or "@" in value):
-            raise WrongSetting("blobs: endpoint is an http:// or https:// address without credentials")
+        if name in ("endpoint", "public") and (not value.startswith(("http://", "https://")) or "@" in value):
+            raise WrongSetting(f"blobs: {name} is an http:// or https:// address without credentials")
     return found

@@ -13,8 +13,10 @@ from offload.client.transport import (
     Open,
     Talk,
     client_options,
+    elsewhere_options,
     lower_names,
     request_options,
+    sent_elsewhere,
     stays_open,
     too_slow,
     unreachable,
@@ -29,6 +31,8 @@ class AsyncDriver:
     def __init__(self, rules: Rules, api_key: str | None) -> None:
         self.rules = rules
         self._http = httpx2.AsyncClient(**client_options(rules, api_key))
+        self._elsewhere: httpx2.AsyncClient | None = None
+        """For other places than the server, made when there is one."""
 
     async def run(self, flow: Flow[T]) -> T:
         """Return what a flow ends in."""
@@ -54,6 +58,8 @@ class AsyncDriver:
 
     async def aclose(self) -> None:
         await self._http.aclose()
+        if self._elsewhere is not None:
+            await self._elsewhere.aclose()
 
     async def _step(self, talk: Talk[Any], effect: Effect) -> None:
         try:
@@ -86,6 +92,10 @@ class AsyncDriver:
         content = None if body is None else body.content if body.stream is None else _from_thread(body)
         request = self._http.build_request(**request_options(self.rules, effect), content=content)
         response = await self._http.send(request, stream=True)
+        if (wanted := sent_elsewhere(effect.request, response)) is not None:
+            await response.aclose()
+            self._elsewhere = self._elsewhere or httpx2.AsyncClient(**elsewhere_options())
+            response = await self._elsewhere.send(self._elsewhere.build_request(**wanted), stream=True)
         stream = Open(response, response.aiter_raw(), effect.deadline)
         opened.append(stream)
         headers = lower_names(response.headers)

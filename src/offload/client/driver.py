@@ -12,8 +12,10 @@ from offload.client.transport import (
     Open,
     Talk,
     client_options,
+    elsewhere_options,
     lower_names,
     request_options,
+    sent_elsewhere,
     stays_open,
     too_slow,
     unreachable,
@@ -28,6 +30,8 @@ class Driver:
     def __init__(self, rules: Rules, api_key: str | None) -> None:
         self.rules = rules
         self._http = httpx2.Client(**client_options(rules, api_key))
+        self._elsewhere: httpx2.Client | None = None
+        """For other places than the server, made when there is one."""
 
     def run(self, flow: Flow[T]) -> T:
         """Return what a flow ends in."""
@@ -53,6 +57,8 @@ class Driver:
 
     def close(self) -> None:
         self._http.close()
+        if self._elsewhere is not None:
+            self._elsewhere.close()
 
     def _step(self, talk: Talk[Any], effect: Effect) -> None:
         try:
@@ -83,6 +89,10 @@ class Driver:
         content = None if body is None else body.content if body.stream is None else body.stream()
         request = self._http.build_request(**request_options(self.rules, effect), content=content)
         response = self._http.send(request, stream=True)
+        if (wanted := sent_elsewhere(effect.request, response)) is not None:
+            response.close()
+            self._elsewhere = self._elsewhere or httpx2.Client(**elsewhere_options())
+            response = self._elsewhere.send(self._elsewhere.build_request(**wanted), stream=True)
         stream = Open(response, response.iter_raw(), effect.deadline)
         opened.append(stream)
         headers = lower_names(response.headers)

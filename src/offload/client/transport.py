@@ -105,6 +105,24 @@ def request_options(rules: Rules, send: Send) -> dict[str, Any]:
     }
 
 
+def elsewhere_options() -> dict[str, Any]:
+    """Return what a client is made with that follows a server's word to another place: nothing of ours goes along."""
+    return {"headers": {"User-Agent": "offload-python", "Accept-Encoding": "identity"}, "follow_redirects": False}
+
+
+def sent_elsewhere(request: Request, response: "httpx2.Response") -> dict[str, Any] | None:
+    """Return what to ask instead when a large file is to be read from where it is kept, None when it is not."""
+    if not request.streams or response.status_code not in (302, 303, 307):
+        return None
+    url = response.url.join(response.headers.get("location", ""))
+    if url.scheme not in ("http", "https"):
+        return None
+    # as long as the answer is the file or a problem, it is of no matter where it came from; keys stay with the server
+    headers = {name: value for name, value in request.headers.items() if name.lower() in ("range", "if-range")}
+    timeout = httpx2.Timeout(**response.request.extensions["timeout"])
+    return {"method": "GET", "url": url, "headers": headers, "timeout": timeout}
+
+
 def stays_open(request: Request, status: int) -> bool:
     """Tell whether an answer is left to be read piece by piece."""
     return request.streams and status in (200, 206)

@@ -14,6 +14,7 @@ from offload.ports import Blobs, Clock, Egress, FileStore, QueueStore, TaskStore
 from offload.ports.broker import Broker
 from offload.ports.callbacks import DeliveryStore
 from offload.ports.history import HistoryStore
+from offload.ports.links import BlobLinks
 from offload.ports.nodes import NodeStore
 from offload.ports.schedules import ScheduleStore
 
@@ -91,6 +92,8 @@ class Parts:
     """A number in [0, 1) that spreads retries."""
     fetching: Fetching = Fetching()
     uploading: Uploading = Uploading()
+    blob_links: BlobLinks | None = None
+    """None: clients cannot reach the blobs by themselves."""
     broker: Broker | None = None
     """None: this node alone runs what it accepts, and knows without being told."""
 

@@ -184,3 +184,6 @@ class Janitor:
         for prefix in await parts.blobs.prefixes("f", older_than_seconds=parts.timing.orphan_seconds):
             if await parts.files.get_file(ALL, prefix.rpartition("/")[2]) is None:
                 await parts.blobs.delete(prefix)
+        # uploads by link that nobody confirmed in time
+        for prefix in await parts.blobs.prefixes("u", older_than_seconds=parts.timing.file_seconds):
+            await parts.blobs.delete(prefix)

@@ -42,6 +42,8 @@ NEEDED: Mapping[str, Mapping[str, Scopes]] = {
     "/v1/tasks/{id}/cancel": {"POST": SUBMIT},
     "/v1/tasks/{id}/retry": {"POST": SUBMIT},
     "/v1/files": {"POST": SUBMIT},
+    "/v1/files/links": {"POST": SUBMIT},
+    "/v1/files/{id}/confirm": {"POST": SUBMIT},
     "/v1/queues": {"GET": READ},
     "/v1/queues/{queue}": {"GET": READ},
     "/v1/queues/{queue}/pause": {"POST": ADMIN},

@@ -8,6 +8,10 @@ class HttpConfig(Record, frozen=True, kw_only=True):
     """What one request may take, and which names the server answers to."""
 
     json_bytes_max: int = 1024**2
+    redirect_min_bytes: int | None = None
+    """Files of this size and more are read from the blob store itself; None: all come through this server."""
+    blob_link_seconds: Seconds = 300.0
+    """How long a link into the blob store works."""
     upload_bytes_max: int = 5 * 1024**3
     batch_bytes_max: int = 8 * 1024**2
     batch_max: int = 1000

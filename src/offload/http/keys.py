@@ -5,20 +5,18 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from offload.core import strict_json
 from offload.core.errors import WrongValue
 from offload.core.keys import ApiKey, Wish, read_owner, read_rate, read_scopes
 from offload.core.task import Seconds
 from offload.http.call import Call
+from offload.http.fields import read_fields
 from offload.http.links import LINK_SECONDS, LINK_SECONDS_MAX
 from offload.http.present import SECRET_TYPE, encode, json_answer, rfc3339, task_path
-from offload.http.problems import WrongBody, WrongContentType
 from offload.http.reading import task_of
 
 FIELDS = ("owner", "scopes", "expires_seconds", "rate", "tasks_max", "bytes_max")
 EXPIRES_SECONDS_MAX = 100 * 366 * 86_400.0
 COUNT_MAX = 2**53 - 1
-BODY_BYTES_MAX = 16 * 1024
 
 
 async def list_keys(call: Call) -> Response:
@@ -28,7 +26,7 @@ async def list_keys(call: Call) -> Response:
 
 async def create_key(call: Call) -> Response:
     """Make a key and tell it, this once."""
-    body = await _fields(call, FIELDS)
+    body = await read_fields(call, FIELDS)
     made = await call.keyring.create(
         Wish(
             owner=read_owner(body.get("owner")),
@@ -50,7 +48,7 @@ async def revoke_key(call: Call) -> Response:
 
 async def create_links(call: Call) -> Response:
     """Return addresses of a task that a browser can read for a while without a key."""
-    seconds = _seconds(await _fields(call, ("seconds",)), "seconds", LINK_SECONDS_MAX) or LINK_SECONDS
+    seconds = _seconds(await read_fields(call, ("seconds",)), "seconds", LINK_SECONDS_MAX) or LINK_SECONDS
     task = await task_of(call)
     until = call.engine.clock.now() + seconds
     key_id = "" if call.key is None else call.key.id
@@ -90,24 +88,6 @@ def _unkept(body: dict[str, Any], status: int = 200) -> Response:
     response = json_answer(encode(body), status)
     response.raw_headers.append((b"cache-control", b"no-store"))
     return response
-
-
-async def _fields(call: Call, known: tuple[str, ...]) -> dict[str, Any]:
-    body = await call.body(BODY_BYTES_MAX)
-    if not body.strip():
-        return {}
-    if call.content_type != "application/json":
-        raise WrongContentType(f"this takes application/json, not {call.content_type[:100] or 'an unnamed type'}")
-    try:
-        read = strict_json.loads(body)
-    except ValueError as error:
-        raise WrongBody(str(error)) from None
-    if not isinstance(read, dict):
-        raise WrongBody("the body must be a JSON object")
-    for name in read:
-        if name not in known:
-            raise WrongValue(name[:80], f"is not a field; fields are {', '.join(known)}")
-    return read
 
 
 def _seconds(body: dict[str, Any], name: str, most: Seconds) -> Seconds | None:

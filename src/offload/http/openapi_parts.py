@@ -73,6 +73,7 @@ FILE_ANSWERS = {
     200: answer("The whole.", {"*/*": {}}, "ETag", "Accept-Ranges"),
     206: answer("The part that was asked for.", {"*/*": {}}, "ETag", "Accept-Ranges"),
     304: NOT_MODIFIED,
+    307: answer("A large file is read from the object store itself, if this server is set so.", {}, "Location"),
 }
 FILE_BODY = {
     "required": True,

@@ -191,7 +191,24 @@ def _files() -> dict[str, Any]:
                 parameters=[parameter("name", "query", FILE_NAME, "The file's name.")],
                 body=FILE_BODY,
             )
-        }
+        },
+        "/v1/files/links": {
+            "post": operation(
+                "Ask where to upload a file past this server, into its object store",
+                "files",
+                {201: json_answer("FileLink", "Where to PUT it.")},
+                body=json_body("FileLinkWish"),
+            )
+        },
+        "/v1/files/{id}/confirm": {
+            "post": operation(
+                "Say that a file is uploaded, to name it later as file:{id}",
+                "files",
+                {201: json_answer("File", "Stored.")},
+                parameters=[parameter("id", "path", NAME, "The id that came with the link.")],
+                body={**json_body("ConfirmWish"), "required": False},
+            )
+        },
     }
 
 

@@ -202,6 +202,19 @@ COMPONENTS: dict[str, Schema] = {
     "KeyWish": KEY_WISH,
     "Links": LINKS,
     "LinksWish": closed({"seconds": nullable(number(minimum=1, maximum=3600, default=300))}, optional=("seconds",)),
+    "FileLinkWish": closed({"size": integer("Bytes.")}),
+    "FileLink": closed(
+        {
+            "id": ID,
+            "upload": closed({
+                "method": text(enum=["PUT"]), "url": text(),
+                "headers": {"type": "object", "additionalProperties": text(), "description": "To be sent as they are."},
+            }),
+            "expires_at": TIME,
+            "confirm": text(description="POST there once it is uploaded."),
+        }
+    ),
+    "ConfirmWish": closed({"name": text(), "type": text()}, optional=("name", "type")),
     "Alive": closed({"status": text(enum=["alive"])}),
     "Ready": closed({"status": text(enum=["ready"]), "checks": CHECKS}),
 }  # fmt: skip

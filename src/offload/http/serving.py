@@ -63,6 +63,8 @@ async def serve_file(call: Call, file: FileRef, gone: OffloadError) -> Response:
         response = Response(status_code=304)
         response.raw_headers.append((b"etag", etag.encode()))
         return response
+    if _may_go_elsewhere(call, file):
+        return await _redirect(call, file)
     span = choose_span(
         file.size, call.header(b"range") if call.method == "GET" else None, call.header(b"if-range"), etag
     )
@@ -78,6 +80,35 @@ async def serve_file(call: Call, file: FileRef, gone: OffloadError) -> Response:
     else:
         response = FileAnswer(first, chunks, status)
     response.raw_headers.extend(_headers(file, span, etag))
+    return response
+
+
+def _may_go_elsewhere(call: Call, file: FileRef) -> bool:
+    """Tell whether this client may read a file from the blob store itself.
+
+    A page's own requests are answered here: another origin would ask the browser for leave that a bucket rarely has.
+    """
+    least = call.config.redirect_min_bytes
+    by_script = (call.header(b"sec-fetch-mode") or "navigate") != "navigate"
+    elsewhere = call.engine.parts.blob_links is not None and least is not None and file.size >= least
+    return elsewhere and call.method == "GET" and not by_script
+
+
+async def _redirect(call: Call, file: FileRef) -> Response:
+    links = call.engine.parts.blob_links
+    assert links is not None
+    url = await links.to_read(
+        file.blob,
+        type=_told_type(file),
+        disposition=content_disposition(file.name, file.type),
+        seconds=call.config.blob_link_seconds,
+    )
+    response = Response(status_code=307)
+    response.raw_headers.extend((
+        (b"location", url.encode()),
+        (b"cache-control", b"no-store"),
+        (b"referrer-policy", b"no-referrer"),
+    ))  # fmt: skip
     return response
 
 
@@ -115,9 +146,8 @@ async def _chunks(call: Call, file: FileRef, span: Span) -> AsyncIterator[bytes]
 
 
 def _headers(file: FileRef, span: Span, etag: str | None) -> list[tuple[bytes, bytes]]:
-    media_type = "text/plain; charset=utf-8" if file.type == "text/plain" else file.type
     headers = [
-        (b"content-type", media_type.encode("ascii", "replace")),
+        (b"content-type", _told_type(file).encode("ascii", "replace")),
         (b"content-length", b"%d" % span.size),
         (b"content-disposition", content_disposition(file.name, file.type).encode()),
         (b"accept-ranges", b"bytes"),
@@ -127,6 +157,10 @@ def _headers(file: FileRef, span: Span, etag: str | None) -> list[tuple[bytes, b
     if etag is not None:
         headers.append((b"etag", etag.encode()))
     return headers
+
+
+def _told_type(file: FileRef) -> str:
+    return "text/plain; charset=utf-8" if file.type == "text/plain" else file.type
 
 
 def _content_range(span: Span) -> list[tuple[bytes, bytes]]:

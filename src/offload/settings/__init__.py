@@ -55,6 +55,10 @@ class Settings:
         default_text="in the data directory")
     blob_cache_bytes: int = declare(
         10 * 1024**3, "how much of an object store's files is kept on this node for its workers", BYTES, least=1)
+    blob_redirect_min_bytes: int | None = declare(
+        None, "send clients to the object store itself for files of this size and more", BYTES, least=0)
+    blob_link_seconds: float = declare(
+        300.0, "how long a link into the object store works", SECONDS, least=1, most=7 * 86_400)
 
     queue_tasks_max: int = declare(10_000, "how many unfinished tasks a queue may hold", COUNT, least=1)
     queue_bytes_max: int = declare(4 * 1024**3, "how many bytes of input a queue may hold", BYTES, least=1)
