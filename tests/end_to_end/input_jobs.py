@@ -13,3 +13,8 @@ def digest(file: File) -> dict[str, str | int]:
 @job
 def copy(file: File) -> File:
     return File(file.read_bytes(), name=file.name, type=file.type)
+
+
+@job(retry=Retry(max_attempts=1))
+def digest_once(file: File) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
 from offload.http.app import ROUTES
+from offload.http.config import HttpConfig
+from offload.http.openapi import build
 from offload.http.problems import PROBLEMS
 from tests.http.kit import CATALOG, serving
 
@@ -116,6 +119,16 @@ async def test_openapi_names_every_route_and_each_job_with_its_own_schemas(tmp_p
             re.findall(r"`(\w+)`", str([each["description"] for each in api["components"]["responses"].values()]))
         )
         assert told >= set(PROBLEMS) - {"InternalError"} or told >= set(PROBLEMS)
+
+
+def test_openapi_is_a_document_of_openapi_3_1_and_says_how_keys_are_given() -> None:
+    api = build(CATALOG, HttpConfig())
+    assert [error.message for error in OpenAPIV31SpecValidator(api).iter_errors()] == []
+    assert api["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert api["paths"]["/v1/tasks"]["post"]["security"] == [{"key": ["submit"]}, {}]
+    assert api["paths"]["/v1/keys"]["get"]["security"] == [{"key": ["admin"]}, {}]
+    del api["info"]["title"]
+    assert list(OpenAPIV31SpecValidator(api).iter_errors())  # it does look
 
 
 async def test_every_reference_in_openapi_leads_somewhere(tmp_path: Path) -> None:

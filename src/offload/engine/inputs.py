@@ -131,8 +131,8 @@ class Inputs:
         pause_seconds = limits.pause_seconds
         for tries_left in reversed(range(limits.tries_max)):
             try:
-                # the attempt is in the name: one that lost its lease cannot write over what the next one fetched
-                blob = f"{file.blob}-{task.attempt}"
+                # each claim has a name of its own: one that lost its lease cannot write over what the next one fetches
+                blob = f"{file.blob}-{task.version}"
                 found = await self._fetch_once(file, blob, bytes_max, seconds_max=until - clock.monotonic())
                 self._parts.stats.brought("fetch", "done", found.size)
                 return found

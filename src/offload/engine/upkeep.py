@@ -97,6 +97,8 @@ class Reaper:
         facts = Facts(now=now, keep_seconds=self._parts.timing.payload_seconds)
         if task.status is Status.QUEUED:
             return decide(task, Event.EXPIRE, facts)
+        if any(file.url for file in task.files):  # an attempt begins when all of its files are here: this one never did
+            return decide(task, Event.CANCEL if task.cancel_requested else Event.RELEASE, facts)
         message = f"the node {task.node} that ran attempt {task.attempt} was lost"
         lost = Failed(
             reason=Reason.WORKER_LOST, error=TaskError(type="NodeLost", message=message), retry_after_seconds=0.0

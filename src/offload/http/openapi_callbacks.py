@@ -60,6 +60,12 @@ _FIELDS = (
     parameter("webhook-signature", "header", text(), "`v1,` and base64 of HMAC-SHA256; one for each valid secret."),
     parameter("Offload-Task-Id", "header", ID, "The task."),
     parameter("Offload-Task-Status", "header", text(), "The state that this tells."),
+    parameter(
+        "Offload-Response-Status",
+        "header",
+        text(pattern="^[2-5][0-9][0-9]$"),
+        "Of a wrapped application whose answer this is: the status that it answered with.",
+    ),
 )
 _ANSWERS = {
     "2XX": {"description": "Received."},
