@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.backends.rabbitmq import RabbitServer
 from tests.backends.redis import RedisServer
+from tests.backends.sqs import SqsServer
 
 DEADLINE_SECONDS = 60.0
 
@@ -46,6 +48,19 @@ def pytest_runtest_makereport(
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One server for the whole run; who wants to kill one starts another."""
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """One server for the whole run: it takes seconds to start."""
+    with RabbitServer(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqsServer]:
+    with SqsServer(tmp_path_factory.mktemp("sqs")) as server:
         yield server
 
 

@@ -11,6 +11,7 @@ chromium chromium the tests in a browser
 node nodejs the tests of JavaScript
 tsc node-typescript the test of the JavaScript client's types
 redis-server redis-server the tests with Redis
+rabbitmq-server rabbitmq-server the tests with RabbitMQ
 initdb postgresql the tests with PostgreSQL
 END
 }

@@ -49,6 +49,9 @@ NATIVE = "native"
 BROKERS = {
     "redis": ("redis", "RedisBroker"),
     "rediss": ("redis", "RedisBroker"),
+    "amqp": ("rabbitmq", "RabbitBroker"),
+    "amqps": ("rabbitmq", "RabbitBroker"),
+    "sqs": ("sqs", "SqsBroker"),
 }
 """By what a broker's URL begins with: its module, which is the name of its extra as well, and its class."""
 

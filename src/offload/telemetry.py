@@ -10,8 +10,10 @@ import structlog
 from offload.settings import Settings
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_QUIET = ("watchfiles", "asyncio", "httpx2", "httpcore2")
+_QUIET = ("watchfiles", "asyncio", "httpx2", "httpcore2", "aiobotocore", "botocore")
 """Libraries that tell of their own doing below a warning."""
+_MUTE = ("aiormq", "aio_pika")
+"""Libraries whose every lost connection is a traceback; whoever uses them says it in a line."""
 _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 """Without the values of variables, in either format: they hold what clients sent, their keys and cookies too."""
 
@@ -45,6 +47,8 @@ def configure_logging(settings: Settings, stream: IO[str]) -> None:
     root.setLevel(settings.log_level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _MUTE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _harmless(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -7,7 +7,9 @@ from typing import Protocol
 
 from offload.brokers.address import address_of
 from offload.ports.broker import Broker
+from tests.backends.rabbitmq import RabbitServer
 from tests.backends.redis import RedisServer
+from tests.backends.sqs import SqsServer
 
 
 class Backend(Protocol):
@@ -25,13 +27,14 @@ class Backend(Protocol):
 
 def backends() -> list[str]:
     """Return the names of the brokers; for each there is a fixture `NAME_server`."""
-    return ["redis"]
+    return ["redis", "rabbitmq", "sqs"]
 
 
 def private(name: str, folder: Path) -> AbstractContextManager[Backend]:
     """Start a server for one test, which may kill it."""
-    assert name == "redis"
-    return RedisServer(folder)
+    if name == "redis":
+        return RedisServer(folder)
+    return RabbitServer(folder) if name == "rabbitmq" else SqsServer(folder)
 
 
 @asynccontextmanager
@@ -51,6 +54,14 @@ def make_broker(url: str, *, prefix: str, node: str) -> Broker:
     if address.scheme == "redis":
         from offload.brokers.redis import RedisBroker, Waits
 
-        waits = Waits(take_seconds=0.5, abandoned_seconds=0.5, look_seconds=0.1)
+        waits = Waits(take_seconds=0.5, abandoned_seconds=0.5, look_seconds=0.1, answer_seconds=2.0)
         return RedisBroker(address, node=node, waits=waits)
+    if address.scheme == "amqp":
+        from offload.brokers import rabbitmq
+
+        return rabbitmq.RabbitBroker(address, node=node, waits=rabbitmq.Waits(take_seconds=0.5, answer_seconds=2.0))
+    if address.scheme == "sqs":
+        from offload.brokers import sqs
+
+        return sqs.SqsBroker(address, node=node, waits=sqs.Waits(take_seconds=1, held_seconds=5, answer_seconds=2.0))
     raise AssertionError(f"no broker speaks {address.scheme}")

@@ -1,7 +1,7 @@
 """Where a broker is: its URL taken apart, and shown without its password."""
 
 import re
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from offload.core.errors import WrongSetting
 from offload.core.task import Record
@@ -22,6 +22,13 @@ class Address(Record, frozen=True, kw_only=True):
     """What the names of queues, streams and groups at the broker begin with."""
     options: dict[str, str]
     """The rest of the query."""
+    secrets: tuple[str, ...]
+    """What must never be shown, as written in the URL and as meant."""
+
+    def without_secrets(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
 
 
 def address_of(url: str) -> Address:
@@ -43,6 +50,7 @@ def address_of(url: str) -> Address:
         shown=_bare(parts),
         prefix=prefix,
         options=options,
+        secrets=tuple(filter(None, (parts.password, unquote(parts.password or ""), options.get("password")))),
     )
 
 

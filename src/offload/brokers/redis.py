@@ -121,7 +121,7 @@ class RedisBroker:
                 client_name="offload",
             )
         except (ValueError, TypeError) as error:
-            raise WrongSetting(f"broker: {self._address.shown}: {error}") from None
+            raise WrongSetting(self._address.without_secrets(f"broker: {self._address.shown}: {error}")) from None
 
     async def _close(self) -> None:
         with contextlib.suppress(RedisError, OSError):
@@ -175,7 +175,8 @@ class RedisBroker:
             yield
         except (RedisError, OSError, TimeoutError) as error:
             self._lost = True
-            raise BrokerUnavailable(f"{self._address.shown}: {type(error).__name__}: {error}") from None
+            said = self._address.without_secrets(f"{type(error).__name__}: {error}")
+            raise BrokerUnavailable(f"{self._address.shown}: {said}") from None
         if self._lost:
             self._lost = False
             self.reconnects += 1

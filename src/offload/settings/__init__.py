@@ -48,7 +48,7 @@ class Settings:
         "", "where tasks are kept: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE", URL,
         default_text="offload.sqlite in the data directory")
     broker: str = declare(
-        "native", "what tells nodes of ready tasks: native, or a URL that begins with redis://", URL)
+        "native", "what tells nodes of ready tasks: native, or a URL of RabbitMQ, Redis or SQS", URL)
 
     blobs: str = declare(
         "", "where files are kept: file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix", TEXT,
