@@ -29,8 +29,8 @@ def busy(tmp_path: Path) -> Iterator[tuple[Server, dict[str, str]]]:
             task.wait()
         yield server, {
             "overview": "#/", "tasks": "#/tasks", "failed": f"#/tasks/{failed.id}", "done": f"#/tasks/{done.id}",
-            "table": f"#/tasks/{table.id}", "jobs": "#/run", "run": "#/run/copy", "schedules": "#/schedules", "callbacks": "#/callbacks",
-            "keys": "#/keys", "promises": "#/promises",
+            "table": f"#/tasks/{table.id}", "jobs": "#/run", "run": "#/run/copy", "schedules": "#/schedules",
+            "callbacks": "#/callbacks", "keys": "#/keys", "promises": "#/promises",
         }  # fmt: skip
 
 

@@ -38,18 +38,18 @@ async def test_a_fetch_that_was_killed_with_its_server_burns_no_attempt_even_of_
     held = Held(2)
     async with Zoo({"/slow": held}).open() as zoo:
         server, task_id = Server(JOBS, tmp_path / "data", *SOON), ""
-        for _ in range(2):
-            held.came.clear()
-            await asyncio.to_thread(server.start)
-            async with httpx2.AsyncClient(base_url=server.url, timeout=60) as http:
-                if not task_id:
-                    made = await http.post("/v1/jobs/digest_once", json={"file": zoo.url("/slow")})
-                    task_id = made.json()["id"]
-                async with asyncio.timeout(60):
-                    await held.came.wait()
-            await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.start)
         try:
+            for _ in range(2):
+                held.came.clear()
+                await asyncio.to_thread(server.start)
+                async with httpx2.AsyncClient(base_url=server.url, timeout=60) as http:
+                    if not task_id:
+                        made = await http.post("/v1/jobs/digest_once", json={"file": zoo.url("/slow")})
+                        task_id = made.json()["id"]
+                    async with asyncio.timeout(60):
+                        await held.came.wait()
+                await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
             async with httpx2.AsyncClient(base_url=server.url, timeout=90) as http:
                 async with asyncio.timeout(60):
                     while (task := (await http.get(f"/v1/tasks/{task_id}?wait=20")).json())["finished_at"] is None:
