@@ -1,14 +1,16 @@
-"""Whatever is done to them, the SQLite store and the memory store give the same answers."""
+"""Whatever is done to them, every store gives the same answers as the memory store."""
 
 import asyncio
+import os
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from offload.core.callback import Try, after_try, delivery_of
 from offload.core.errors import OffloadError
@@ -19,6 +21,7 @@ from offload.ports.callbacks import DeliveryFilter, Lines, Settlement, Standing,
 from offload.stores.memory import MemoryStore
 from offload.stores.sqlite.store import SqliteStore
 from tests.conformance.making import NOW, Store, log, queued
+from tests.conformance.postgres import Databases
 
 IDS = [f"00000000-0000-4000-8000-{i:012d}" for i in range(6)]
 OWNERS, JOBS, QUEUES = ("", "ann"), ("a", "b"), ("q", "r")
@@ -60,19 +63,22 @@ FILTERS = st.builds(
 class Stores(RuleBasedStateMachine):
     """Does the same to both."""
 
+    open: Callable[[Path], AbstractAsyncContextManager[Store]]
+
     def __init__(self) -> None:
         super().__init__()
         self._runner = asyncio.Runner()
         self._folder = tempfile.TemporaryDirectory()
         self._memory = MemoryStore()
-        self._sqlite = self._runner.run(SqliteStore.open(Path(self._folder.name) / "store.sqlite"))
+        self._opened = type(self).open(Path(self._folder.name))
+        self._other = self._runner.run(entered(self._opened))
         self._now = NOW
         self._seen: list[Task] = []
         """Tasks as they were at some time: what a client, a worker or a node may still believe."""
         self._taken: list[Taken] = []
 
     def teardown(self) -> None:
-        self._runner.run(self._sqlite.close())
+        self._runner.run(left(self._opened))
         self._runner.close()
         self._folder.cleanup()
 
@@ -86,7 +92,7 @@ class Stores(RuleBasedStateMachine):
                 return type(error), str(error)
 
         expected = self._runner.run(answer(self._memory))
-        assert self._runner.run(answer(self._sqlite)) == expected
+        assert self._runner.run(answer(self._other)) == expected
         return expected
 
     def remember(self, *tasks: Task) -> None:
@@ -201,11 +207,40 @@ class Stores(RuleBasedStateMachine):
         return queued(now=self._now, created_at=self._now, run_at=run_at, deadline_at=deadline_at, **spec)
 
 
-TestStoresAgree = Stores.TestCase
-TestStoresAgree.settings = settings(
-    max_examples=30,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking a story with files takes minutes
-)
+async def entered(opened: AbstractAsyncContextManager[Store]) -> Store:
+    return await opened.__aenter__()
+
+
+async def left(opened: AbstractAsyncContextManager[Store]) -> None:
+    await opened.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def sqlite(folder: Path) -> AsyncIterator[Store]:
+    store = await SqliteStore.open(folder / "store.sqlite")
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def stories(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking a story with files takes minutes
+    )
+
+
+def test_the_sqlite_store_and_the_memory_store_agree() -> None:
+    run_state_machine_as_test(type("Sqlite", (Stores,), {"open": sqlite}), settings=stories(30))
+
+
+def test_the_postgresql_store_and_the_memory_store_agree(postgres: Databases) -> None:
+    def opened(folder: Path) -> AbstractAsyncContextManager[Store]:
+        return postgres.open()
+
+    examples = int(os.environ.get("STORE_STORIES", "6"))
+    run_state_machine_as_test(type("Postgres", (Stores,), {"open": opened}), settings=stories(examples))

@@ -35,13 +35,20 @@ class Reach:
         self.reached_at = 0.0
         """When it was last reached after it had not been, on the loop's clock."""
         self.lost = False
-        self._why = ""
+        self.doubtful = asyncio.Event()
+        """A connection ended, or could not be made: somebody should look."""
+        self._why: BaseException = ConnectionError()
         self._next_try = 0.0
 
     def check(self) -> None:
         """Raise StoreUnavailable when it was not there a moment ago."""
-        if self.lost and asyncio.get_running_loop().time() < self._next_try:
-            raise StoreUnavailable(self._why, retry_seconds=RETRY_SECONDS)
+        if asyncio.get_running_loop().time() < self._next_try:
+            self.must_be_there()
+
+    def must_be_there(self) -> None:
+        """Raise StoreUnavailable when it is known to be away; who heals the way will find out when it is back."""
+        if self.lost:
+            raise translated(self._why, self.place)
 
     def reached(self) -> None:
         if self.lost:
@@ -51,9 +58,10 @@ class Reach:
 
     def gone(self, error: BaseException) -> None:
         if not self.lost:
-            log.warning("%s is away: %s", self.place.name, error or type(error).__name__)
+            log.warning("%s is away: %s", self.place.name, str(error) or type(error).__name__)
         self.lost = True
-        self._why = str(translated(error, self.place))
+        self.doubtful.set()
+        self._why = error
         self._next_try = asyncio.get_running_loop().time() + PAUSE_SECONDS
 
 
@@ -71,7 +79,9 @@ class Link:
         fresh = self._connection is None
         connection = await self._ready()
         try:
-            return await function(connection, *arguments)
+            answer = await function(connection, *arguments)
+            self._reach.reached()
+            return answer
         except BaseException as error:
             self._after(error)
             if not is_gone(error) or fresh or isinstance(error, TimeoutError):
@@ -88,6 +98,12 @@ class Link:
             connection = await self._ready()
             try:
                 await connection.execute("BEGIN")
+            except BaseException as error:
+                self._after(error)
+                if is_gone(error) and not isinstance(error, TimeoutError):
+                    continue  # the connection died while it was idle: nothing was begun
+                raise translated(error, self._reach.place) from error
+            try:
                 answer = await body(connection, self._slot)
                 xid = await connection.fetchval(XID)
             except BaseException as error:
@@ -103,6 +119,7 @@ class Link:
                     raise translated(error, self._reach.place) from error
                 if not await self._was_committed(xid):
                     raise translated(error, self._reach.place) from error
+            self._reach.reached()
             return answer
         raise StoreUnavailable("too many others write the same", retry_seconds=RETRY_SECONDS)
 
@@ -134,11 +151,11 @@ class Link:
 
     def _ended(self, connection: Any) -> None:
         if connection is self._connection and not self._closing:
-            self._reach.gone(ConnectionError("the connection was closed"))
+            self._reach.doubtful.set()
 
     def _after(self, error: BaseException) -> None:
         if is_gone(error):
-            self._reach.gone(error)
+            self._reach.doubtful.set()
             self._drop()
 
     def _drop(self) -> None:
@@ -188,6 +205,10 @@ class Links:
         for link in self._links:
             self._free.put_nowait(link)
         self._working: set[asyncio.Task[Any]] = set()
+        self._healing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._healing = asyncio.get_running_loop().create_task(self._heal())
 
     async def read(self, function: Callable[..., Awaitable[Answer]], *arguments: Any) -> Answer:
         async with self._lent() as link:
@@ -200,11 +221,47 @@ class Links:
         working.add_done_callback(self._working.discard)
         return await asyncio.shield(working)
 
+    def later(self, body: Body[None]) -> None:
+        """Do it in one transaction as soon as it is possible; nobody waits for it."""
+        working = asyncio.get_running_loop().create_task(self._until_done(body))
+        self._working.add(working)
+        working.add_done_callback(self._working.discard)
+
     async def close(self) -> None:
+        if self._healing is not None:
+            self._healing.cancel()
+            await asyncio.gather(self._healing, return_exceptions=True)
         if self._working:
             await asyncio.wait(self._working, timeout=5.0)
         for link in self._links:
             await link.close()
+
+    async def _heal(self) -> None:
+        """Look for the database as soon as there is doubt, and again and again until it is back."""
+        link = Link(self._reach)
+        try:
+            while True:
+                await self._reach.doubtful.wait()
+                self._reach.doubtful.clear()
+                try:
+                    await link.read(Connection.fetchval, "SELECT 1")
+                except Exception as error:
+                    log.debug("still away: %s", error)
+                    self._reach.doubtful.set()
+                    await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            await link.close()
+
+    async def _until_done(self, body: Body[None]) -> None:
+        while True:
+            try:
+                await self._transact(body)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(PAUSE_SECONDS)
+            except Exception:
+                log.exception("what was put off could not be done")
+                return
 
     async def _transact(self, body: Body[Answer]) -> Answer:
         async with self._lent() as link:

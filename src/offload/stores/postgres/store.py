@@ -23,9 +23,10 @@ from offload.stores.postgres.migrations import migrate
 from offload.stores.postgres.nodes import PostgresNodes
 from offload.stores.postgres.purge import purge, purge_files
 from offload.stores.postgres.schedules import PostgresSchedules
-from offload.stores.postgres.sessions import Place, translated
+from offload.stores.postgres.sessions import RETRY_SECONDS, Place, translated
 from offload.stores.postgres.statements import Connection
 from offload.stores.postgres.transaction import perform
+from offload.stores.postgres.unmaking import unmake
 from offload.stores.postgres.writer import Call, Writer
 
 LANES = 2
@@ -71,6 +72,7 @@ class PostgresStore:
             await store._links.close()
             raise
         store._reach.reached_at = asyncio.get_running_loop().time() - uptime
+        store._links.start()
         store._writer.start()
         return store
 
@@ -83,11 +85,12 @@ class PostgresStore:
         await self._links.close()
 
     async def add(self, new: Sequence[NewTask]) -> list[Added]:
+        self._reach.must_be_there()
         future = self._writer.call("add", new)
         done, _ = await asyncio.wait([future], timeout=ADD_SECONDS)
         if not done:
-            self._writer.take_back(future)
-            raise StoreUnavailable(f"{self._reach.place.name} does not answer", retry_seconds=2)
+            self._writer.give_up(future)
+            raise StoreUnavailable(f"{self._reach.place.name} does not answer", retry_seconds=RETRY_SECONDS)
         added: list[Added] = future.result()
         return added
 
@@ -178,6 +181,9 @@ class PostgresStore:
         return await self._links.transact(body)
 
     def _committed(self, calls: Sequence[Call]) -> None:
+        unwanted = [added.task for call in calls if call.given_up for added in call.answer or () if added.fresh]
+        if unwanted:  # their clients were told that nothing was changed
+            self._links.later(partial(unmake, tasks=unwanted))
         self._ring_for(any(_has_deliveries(call) for call in calls))
 
     def _ring_for(self, deliveries: bool) -> None:

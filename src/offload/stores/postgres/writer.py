@@ -29,6 +29,8 @@ class Call:
     future: "asyncio.Future[Any]"
     answer: Any = None
     error: BaseException | None = None
+    given_up: bool = False
+    """Its caller was told that nothing was changed."""
 
 
 Perform = Callable[[Connection, int, Sequence[Call]], Awaitable[None]]
@@ -46,6 +48,7 @@ class Writer:
         self._wake = asyncio.Event()
         self._closing = False
         self._lanes: list[asyncio.Task[None]] = []
+        self._under_way: set[Call] = set()
 
     def start(self) -> None:
         self._lanes = [asyncio.get_running_loop().create_task(self._run(link)) for link in self._links]
@@ -61,13 +64,13 @@ class Writer:
         self._wake.set()
         return future
 
-    def take_back(self, future: "asyncio.Future[Any]") -> bool:
-        """Tell whether a call was still waiting; then it is written no more."""
-        for call in self._waiting:
-            if call.future is future:
-                self._waiting.remove(call)
-                return True
-        return False
+    def give_up(self, future: "asyncio.Future[Any]") -> None:
+        """Wait for a call no more: what still waits is not written, what is under way is known as given up."""
+        for call in [call for call in self._waiting if call.future is future]:
+            self._waiting.remove(call)
+        for call in self._under_way:
+            call.given_up = call.given_up or call.future is future
+        future.cancel()
 
     async def close(self) -> None:
         """Write what waits."""
@@ -91,7 +94,11 @@ class Writer:
                 continue
             await asyncio.sleep(0)  # all who come in this turn of the loop go together
             calls = [self._waiting.popleft() for _ in range(min(len(self._waiting), CALLS_MAX))]
-            await self._write(link, calls)
+            self._under_way.update(calls)
+            try:
+                await self._write(link, calls)
+            finally:
+                self._under_way.difference_update(calls)
             _answer(calls)
 
     async def _write(self, link: Link, calls: Sequence[Call]) -> None:

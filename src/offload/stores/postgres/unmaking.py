@@ -1,0 +1,34 @@
+"""Taking back tasks whose clients were told that they were not stored, for they were told so before it was known."""
+
+from collections.abc import Sequence
+
+from offload.core.task import Task
+from offload.stores.postgres.counts import Moves
+from offload.stores.postgres.flush import drop_tags
+from offload.stores.postgres.statements import Connection
+
+# One that a worker has taken by now is left: it is a task like any other, of which its client does not know.
+UNTOUCHED = """
+    SELECT key, queue, job, status, ready, input_bytes FROM tasks
+     WHERE key = ANY($1::bigint[]) AND version <= 2 AND attempt = 0 AND status IN ('CREATED', 'QUEUED')
+     ORDER BY key FOR UPDATE
+"""
+# an idempotency key whose task is gone is a new key
+UNMAKE = (
+    "DELETE FROM events WHERE key = ANY($1::bigint[])",
+    "DELETE FROM tasks WHERE key = ANY($1::bigint[])",
+    "DELETE FROM requests WHERE key = ANY($1::bigint[])",
+)
+
+
+async def unmake(connection: Connection, slot: int, *, tasks: Sequence[Task]) -> None:
+    """Forget those that nobody has touched."""
+    moves = Moves()
+    keys = []
+    for key, queue, job, status, ready, input_bytes in await connection.fetch(UNTOUCHED, [task.key for task in tasks]):
+        keys.append(key)
+        moves.move((queue, job), status, ready=ready, input_bytes=input_bytes, sign=-1)
+    await drop_tags(connection, keys)
+    for sql in UNMAKE:
+        await connection.execute(sql, keys)
+    await moves.write(connection, slot)

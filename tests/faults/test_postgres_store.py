@@ -1,0 +1,188 @@
+"""What the PostgreSQL store owes when its server is killed, cut off or frozen: nothing lost, nothing in doubt."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from offload.core.errors import StoreUnavailable, WrongSetting
+from offload.core.task import ALL, Status, Task
+from offload.core.transitions import Event, Facts, decide
+from offload.ports import Filter
+from offload.stores.postgres.store import PostgresStore
+from tests.backends.cut_wire import CutWire
+from tests.backends.postgres import Postgres
+from tests.conformance.making import add, claim, claimed, queued
+
+NOW_SQL = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
+
+@pytest.fixture
+def server() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+@asynccontextmanager
+async def opened(url: str, **given: float) -> AsyncIterator[PostgresStore]:
+    store = await PostgresStore.open(url, **given)  # type: ignore[arg-type]
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                if await condition():
+                    return
+            except StoreUnavailable:
+                pass
+            await asyncio.sleep(0.02)
+
+
+async def counted(store: PostgresStore) -> dict[str, int]:
+    (depth,) = await store.depths()
+    return {"queued": depth.queued, "ready": depth.ready, "running": depth.running}
+
+
+@pytest.mark.deadline(180)
+async def test_what_was_acknowledged_is_there_after_every_kill_of_the_server(server: Postgres) -> None:
+    async with opened(server.url()) as store:
+        acknowledged: set[str] = set()
+        refused: list[float] = []
+        stopping = False
+
+        async def caller() -> None:
+            while not stopping:
+                begun = time.monotonic()
+                try:
+                    acknowledged.add((await add(store)).id)
+                except StoreUnavailable as error:
+                    assert error.retry_seconds
+                    refused.append(time.monotonic() - begun)
+                    await asyncio.sleep(0.01)
+
+        callers = [asyncio.create_task(caller()) for _ in range(16)]
+        for end in (server.kill, server.stop, server.shut_down):
+            before = len(acknowledged)
+            await until(lambda before=before: _more(acknowledged, before + 200))  # type: ignore[misc]
+            await asyncio.to_thread(end)
+            await asyncio.to_thread(server.start)
+        before = len(acknowledged)
+        await until(lambda: _more(acknowledged, before + 200))  # the same store, without a restart
+        stopping = True
+        await asyncio.gather(*callers)
+        assert refused and max(refused) < 3.0  # 2 s, and what a busy machine adds
+        connection = await asyncpg.connect(server.url())
+        rows = [row[0] for row in await connection.fetch("SELECT id FROM offload.requests")]
+        await connection.close()
+        assert acknowledged <= set(rows) and len(rows) == len(set(rows))
+        (depth,) = await store.depths()
+        assert depth.queued == depth.ready == len(rows)
+
+
+async def _more(found: set[str], count: int) -> bool:
+    return len(found) >= count
+
+
+async def test_a_commit_that_was_not_answered_is_known_when_the_way_is_back(server: Postgres) -> None:
+    async with CutWire(server.port) as wire:
+        url = server.url().replace(str(server.port), str(wire.port))
+        async with opened(url) as store:
+            first, second = await claimed(store), await claimed(store)
+            wire.cut("after")
+            done = decide(first, Event.SUCCEED, Facts(now=1_001.0, result=b"1"))
+            assert await store.apply([done]) == [True]
+            wire.cut("before")
+            done = decide(second, Event.SUCCEED, Facts(now=1_001.0, result=b"1"))
+            with pytest.raises(StoreUnavailable):
+                await store.apply([done])
+            assert wire.cuts == 2
+            assert [task.status for task in await store.find(ALL, Filter())] == [Status.RUNNING, Status.DONE]
+            assert await store.apply([done]) == [True]  # it changed nothing, so it can be done again
+            assert await counted_rows(server) == {"DONE": 2}
+
+
+async def test_a_claim_whose_commit_was_not_answered_is_not_forgotten(server: Postgres) -> None:
+    async with CutWire(server.port) as wire:
+        async with opened(server.url().replace(str(server.port), str(wire.port))) as store:
+            task = await add(store)
+            wire.cut("after")
+            assert [taken.id for taken in await claim(store)] == [task.id]
+
+
+async def counted_rows(server: Postgres) -> dict[str, int]:
+    connection = await asyncpg.connect(server.url())
+    rows = await connection.fetch("SELECT status, count(*) FROM offload.tasks GROUP BY status")
+    await connection.close()
+    return {status: count for status, count in rows}
+
+
+async def test_a_submit_to_a_frozen_server_is_refused_in_time_and_changes_nothing(server: Postgres) -> None:
+    async with opened(server.url()) as store:
+        await add(store)
+        server.pause()
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await add(store)
+        assert time.monotonic() - begun < 4.0  # 2 s, and what a busy machine adds
+        server.resume()
+        # it was on its way: what it stored is taken back, for its client was told that nothing is there
+        async with asyncio.timeout(30):
+            while not await _holds_one(store):
+                await asyncio.sleep(0.05)
+        assert await add(store)
+
+
+async def _holds_one(store: PostgresStore) -> bool:
+    try:
+        return (await counted(store))["queued"] == len(await store.find(ALL, Filter())) == 1
+    except StoreUnavailable:
+        return False
+
+
+async def test_leases_that_ended_while_the_server_was_away_are_left_for_a_grace(server: Postgres) -> None:
+    async with opened(server.url(), grace_seconds=2.0) as store:
+        task = await claimed(store)
+        assert await ended(store) == []  # the server has just started, for all this node knows it was away
+        await until(lambda: _same(store, task))
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(StoreUnavailable):
+            await store.renew([task], lease_until=2_000.0)
+        await asyncio.to_thread(server.start)
+        await until(lambda: _reached(store))
+        assert await ended(store) == []
+        (renewal,) = await store.renew([task], lease_until=1e10)
+        assert renewal.held
+        await add(store)
+        lost = (await claim(store))[0]
+        async with asyncio.timeout(30):
+            while (found := await ended(store)) == []:
+                await asyncio.sleep(0.05)
+        assert found == [lost.id]
+
+
+async def ended(store: PostgresStore) -> list[str]:
+    return [task.id for task in await store.overdue(now=1e9, limit=10)]
+
+
+async def _same(store: PostgresStore, task: Task) -> bool:
+    return await ended(store) == [task.id]
+
+
+async def _reached(store: PostgresStore) -> bool:
+    return await store.nodes.now() is not None
+
+
+async def test_a_server_that_does_not_write_to_its_disk_is_refused() -> None:
+    with Postgres({"fsync": "off"}) as server:
+        with pytest.raises(WrongSetting, match="fsync = off"):
+            await PostgresStore.open(server.url())
+        async with opened(server.url(), relaxed=True) as store:
+            await store.add([queued()])
