@@ -130,7 +130,7 @@ async def _opened(settings: Settings, node: str, patience: Seconds) -> Storage:
     if path is not None:
         return Storage(store=await SqliteStore.open(path, relaxed=relaxed), nodes=MemoryNodes(), bell=LocalBell())
     url, opens, bell = settings.store, postgres("store").PostgresStore.open, postgres("bell").PostgresBell
-    store: Any = await _patiently(lambda: opens(url, relaxed=relaxed, grace_seconds=settings.lease_seconds), patience)
+    store: Any = await _patiently(lambda: opens(url, relaxed=relaxed), patience)
     return Storage(store=store, nodes=store.nodes, bell=bell(url, node=node))
 
 

@@ -32,8 +32,6 @@ class Reach:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.reached_at = 0.0
-        """When it was last reached after it had not been, on the loop's clock."""
         self.lost = False
         self.doubtful = asyncio.Event()
         """A connection ended, or could not be made: somebody should look."""
@@ -53,7 +51,6 @@ class Reach:
     def reached(self) -> None:
         if self.lost:
             self.lost = False
-            self.reached_at = asyncio.get_running_loop().time()
             log.warning("%s is back", self.place.name)
 
     def gone(self, error: BaseException) -> None:

@@ -13,7 +13,7 @@ BY_KEY = f"SELECT {TASK} FROM {WHOLE} WHERE r.key = ANY($1::bigint[])"
 OVERDUE = f"""
     SELECT {TASK} FROM (
         (SELECT lease_until since, key FROM tasks
-          WHERE status = 'RUNNING' AND lease_until <= $1 AND $3 ORDER BY lease_until, key LIMIT $2)
+          WHERE status = 'RUNNING' AND lease_until <= $1 ORDER BY lease_until, key LIMIT $2)
         UNION ALL
         (SELECT deadline_at since, key FROM tasks
           WHERE status = 'QUEUED' AND deadline_at IS NOT NULL AND deadline_at <= $1 ORDER BY deadline_at, key LIMIT $2)
@@ -55,8 +55,8 @@ async def get_by_keys(connection: Connection, keys: list[int]) -> dict[int, Task
     return {row[0]: task_from(row) for row in await connection.fetch(BY_KEY, keys)}
 
 
-async def overdue(connection: Connection, now: Seconds, limit: int, leases: bool) -> list[Task]:
-    return [task_from(row) for row in await connection.fetch(OVERDUE, now, limit, leases)]
+async def overdue(connection: Connection, now: Seconds, limit: int) -> list[Task]:
+    return [task_from(row) for row in await connection.fetch(OVERDUE, now, limit)]
 
 
 async def next_due(connection: Connection, now: Seconds) -> Seconds | None:

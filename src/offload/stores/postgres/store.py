@@ -35,14 +35,12 @@ LINKS = 6
 """Connections for everything else: reads, claims, and what is rare."""
 ADD_SECONDS = 2.0
 """A client that submits is told to try again when its task is not stored by then."""
-UPTIME = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8"
 
 
 class PostgresStore:
     """TaskStore, QueueStore and FileStore in one database; `deliveries`, `keys` and so on are ports too."""
 
-    def __init__(self, place: Place, *, grace_seconds: Seconds) -> None:
-        self._grace_seconds = grace_seconds
+    def __init__(self, place: Place) -> None:
         self._reach = Reach(place)
         self._links = Links(self._reach, LINKS)
         self._writer = Writer([Link(self._reach) for _ in range(LANES)], perform, self._committed)
@@ -54,24 +52,14 @@ class PostgresStore:
         self.schedules = PostgresSchedules(self._links)
 
     @classmethod
-    async def open(cls, url: str, *, relaxed: bool = False, grace_seconds: Seconds = 0.0) -> Self:
-        """Bring the schema up to date and open it. Raise StoreUnavailable, StoreTooNew or WrongSetting.
-
-        For `grace_seconds` after the database was away no lease counts as ended: those who hold them could not renew
-        them, and are there.
-        """
+    async def open(cls, url: str, *, relaxed: bool = False) -> Self:
+        """Bring the schema up to date and open it. Raise StoreUnavailable, StoreTooNew or WrongSetting."""
         place = Place(url=checked(url), relaxed=relaxed)
         try:
             await migrate(place)
         except Exception as error:
             raise translated(error, place) from error
-        store = cls(place, grace_seconds=grace_seconds)
-        try:
-            uptime: Seconds = await store._links.read(Connection.fetchval, UPTIME)
-        except BaseException:
-            await store._links.close()
-            raise
-        store._reach.reached_at = asyncio.get_running_loop().time() - uptime
+        store = cls(place)
         store._links.start()
         store._writer.start()
         return store
@@ -113,8 +101,7 @@ class PostgresStore:
         return renewals
 
     async def overdue(self, *, now: Seconds, limit: int) -> list[Task]:
-        away = asyncio.get_running_loop().time() - self._reach.reached_at < self._grace_seconds
-        return await self._links.read(reads.overdue, now, limit, not away)
+        return await self._links.read(reads.overdue, now, limit)
 
     async def next_due(self, now: Seconds) -> Seconds | None:
         return await self._links.read(reads.next_due, now)
