@@ -132,6 +132,8 @@ class File(os.PathLike[str]):
         return {"type": "string", "format": "binary", "description": HOW_TO_GIVE}
 
 
+_STATED = re.compile(r"[\w!#$&^.+-]{1,64}/[\w!#$&^.+-]{1,64}(?:[ \t]*;[\x20-\x2b\x2d-\x7e]{0,120})?", re.ASCII)
+
 MARK = "offload_file"
 HOW_TO_GIVE = "A file: uploaded, or inside JSON a string: an https:// URL, a data: URL, or file:{id} of a stored file."
 
@@ -161,6 +163,11 @@ def type_of(name: str) -> str:
     if encoding == "gzip":
         return "application/gzip"  # what the bytes are, not what is inside
     return guessed if guessed and not encoding else FALLBACK_TYPE
+
+
+def stated_type(given: str, name: str) -> str:
+    """Return a media type as a header may have it, parameters included; else what the name suggests."""
+    return given if _STATED.fullmatch(given) else type_of(name)
 
 
 def _accept(value: object) -> object:

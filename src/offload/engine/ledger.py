@@ -12,6 +12,7 @@ import msgspec
 
 from offload.core.callback import delivery_of
 from offload.core.errors import BodyTooLarge, DiskFull, EgressFailed, FileDoesNotExist, StoreUnavailable, TryAgain
+from offload.core.files import stated_type
 from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded, Unrun
 from offload.core.retry import Retry
 from offload.core.task import ALL, FileRef, Progress, Reason, Record, Seconds, Status, Task, TaskError, TaskEvent
@@ -229,7 +230,8 @@ class Ledger:
             return msgspec.structs.replace(ending, outcome=_unstorable(error))
         finally:
             del self._storing_files[key]
-        stored = FileRef(blob=blob, name=file.name, type=file.type, size=size, sha256=sha256)
+        media_type = stated_type(file.type, file.name)  # it may be what a client said
+        stored = FileRef(blob=blob, name=file.name, type=media_type, size=size, sha256=sha256)
         return msgspec.structs.replace(ending, result_file=stored)
 
 

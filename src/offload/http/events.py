@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from offload.core.errors import QuotaExceeded, TooManyStreams, WrongValue
 from offload.core.task import Seconds, TaskEvent
 from offload.http.access import network_of
+from offload.http.browsers import OWN_FIELDS
 from offload.http.call import Call
 from offload.http.present import rfc3339
 from offload.http.reading import task_of
@@ -28,7 +29,7 @@ class EventAnswer(Response):
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),  # proxies would hold back what should be told at once
-            (b"x-content-type-options", b"nosniff"),
+            *OWN_FIELDS,
         ]
         self._call = call
         self._texts = texts

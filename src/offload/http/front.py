@@ -148,13 +148,12 @@ class Front:
             self._check_host(host, sum(name == b"host" for name, _ in headers))
         if b"transfer-encoding" in fields and (b"content-length" in fields or scope.get("http_version") == "1.0"):
             raise WrongRequest("the length of the body is told in two ways, or in one that HTTP/1.0 does not have")
-        origin = fields.get(b"origin")
-        if (
-            origin is not None
-            and call.method not in ("GET", "HEAD")
-            and origin.rpartition(b"//")[2].lower() != host.lower()
-        ):
-            raise CrossOriginRefused(origin.decode("latin-1"))
+        if call.method not in ("GET", "HEAD"):
+            origin = fields.get(b"origin")
+            if origin is not None and origin.rpartition(b"//")[2].lower() != host.lower():
+                raise CrossOriginRefused(origin.decode("latin-1"))
+            if fields.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+                raise CrossOriginRefused("another origin")
 
     def _check_host(self, host: bytes, count: int) -> None:
         """Refuse other names than ours: a page of another site may have its name point here."""

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from offload.engine.engine import BrokerState
 from offload.engine.stats import Stats
 from offload.engine.traffic import QueueView
+from offload.http.browsers import OWN_FIELDS
 from offload.http.call import Call
 from offload.http.stats import HttpStats
 from offload.ports import WorkerState
@@ -25,7 +26,9 @@ async def get_metrics(call: Call) -> Response:
     )
     registry = CollectorRegistry(auto_describe=False)
     registry.register(snapshot)
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    response = Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    response.raw_headers.extend(OWN_FIELDS)
+    return response
 
 
 class _Snapshot(Collector):

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from offload.core.errors import FileDoesNotExist
 from offload.http import openapi
+from offload.http.browsers import OWN_FIELDS
 from offload.http.call import Call
 from offload.http.conditional import not_modified
 from offload.http.present import json_answer
@@ -86,7 +87,7 @@ def _page(call: Call, name: str, media_type: str, *, policy: bytes = PAGE_POLICY
         response = Response(body, media_type=media_type)
     response.raw_headers.extend((
         (b"content-security-policy", policy),
-        (b"x-content-type-options", b"nosniff"),
+        *OWN_FIELDS,
         (b"referrer-policy", b"no-referrer"),
         (b"cache-control", b"no-cache"),
         (b"etag", etag.encode()),

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from offload.core.sources import shown_url
 from offload.core.task import Callback, Seconds, Status, Task, TaskError
 from offload.engine.views import View
+from offload.http.browsers import OWN_FIELDS
 
 JSON_TYPE = "application/json"
 SECRET_TYPE = "application/vnd.offload.secret"
@@ -106,7 +107,9 @@ def error_fields(error: TaskError | None, *, tracebacks: bool = False) -> dict[s
 
 def json_answer(body: bytes, status: int = 200) -> Response:
     """Return an answer with a body that is JSON already."""
-    return Response(body, status, media_type=JSON_TYPE)
+    response = Response(body, status, media_type=JSON_TYPE)
+    response.raw_headers.extend(OWN_FIELDS)
+    return response
 
 
 def task_path(task: Task, prefix: str = "") -> str:

@@ -7,6 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from offload.core.errors import KeyRequired, OffloadError, ScopeMissing, TryAgain
+from offload.http.browsers import OWN_FIELDS
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -20,6 +21,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "KeyRequired": (401, "The request needs a valid key"),
     "ScopeMissing": (403, "The key is not for that"),
     "CrossOriginRefused": (403, "Another website may not do this"),
+    "RunRefused": (403, "What a task holds is not for running"),
     "RouteDoesNotExist": (404, "There is nothing at this address"),
     "JobDoesNotExist": (404, "There is no such job"),
     "TaskDoesNotExist": (404, "There is no such task"),
@@ -175,7 +177,7 @@ def problem(error: OffloadError, *, status: int | None = None, index: int | None
     if isinstance(error, ScopeMissing):
         scopes = " ".join(error.needed).encode()
         response.raw_headers.append((b"www-authenticate", b'Bearer error="insufficient_scope", scope="%s"' % scopes))
-    response.raw_headers.append((b"cache-control", b"no-store"))
+    response.raw_headers.extend((*OWN_FIELDS, (b"cache-control", b"no-store")))
     return response
 
 

@@ -11,6 +11,7 @@ from offload.core.errors import (
     TaskIsDeleted,
 )
 from offload.core.task import Reason, Status, Task
+from offload.http.browsers import HELD_FIELDS
 from offload.http.call import Call
 from offload.http.messages import holds_message, serve_message
 from offload.http.present import SECRET_TYPE, error_fields, json_answer, task_json, task_path
@@ -95,9 +96,6 @@ async def get_logs(call: Call) -> Response:
     lines = (line.encode("utf-8", "replace") async for line in call.engine.logs(call.sees, task.id))
     first = b"" if call.method == "HEAD" else await anext(lines, b"")
     response = FileAnswer(first, lines, 200) if first else Response(b"")
-    response.raw_headers.extend((
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),
-    ))  # fmt: skip
+    response.raw_headers.append((b"content-type", b"text/plain; charset=utf-8"))
+    response.raw_headers.extend(HELD_FIELDS)
     return response

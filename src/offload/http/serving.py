@@ -1,4 +1,4 @@
-"""Stored bytes as an answer: ranges, names, and headers that keep a browser from running what a client uploaded."""
+"""Stored bytes as an answer: ranges, names, validators."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,23 +9,10 @@ from starlette.types import Receive, Scope, Send
 
 from offload.core.errors import FileDoesNotExist, OffloadError
 from offload.core.task import FileRef
+from offload.http.browsers import HELD_FIELDS, INERT_TYPES, OWN_FIELDS, check_use
 from offload.http.call import Call
 from offload.http.conditional import Span, choose_span, not_modified
 from offload.http.present import JSON_TYPE
-
-INERT_TYPES = frozenset({
-    "image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "text/plain", "application/json",
-    "audio/mpeg", "audio/wav", "audio/x-wav", "audio/ogg", "audio/flac", "audio/aac", "audio/mp4", "audio/webm",
-    "video/mp4", "video/webm", "video/ogg",
-})  # fmt: skip
-"""What a browser may show in place; everything else is downloaded, because it could be made to run."""
-
-SAFE_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"sandbox; default-src 'none'"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cache-control", b"private, no-cache"),
-)
 
 
 class FileAnswer(Response):
@@ -58,6 +45,7 @@ async def _until_gone(receive: Receive) -> None:
 
 async def serve_file(call: Call, file: FileRef, gone: OffloadError) -> Response:
     """Answer with a blob, or raise `gone` when it is not there any more."""
+    check_use(call.fields.get(b"sec-fetch-dest"))
     etag = f'"{file.sha256}"' if file.sha256 else None
     if etag is not None and not_modified(call.header(b"if-none-match"), etag):
         response = Response(status_code=304)
@@ -106,6 +94,7 @@ async def _redirect(call: Call, file: FileRef) -> Response:
     response = Response(status_code=307)
     response.raw_headers.extend((
         (b"location", url.encode()),
+        *OWN_FIELDS,
         (b"cache-control", b"no-store"),
         (b"referrer-policy", b"no-referrer"),
     ))  # fmt: skip
@@ -122,7 +111,7 @@ def serve_json(call: Call, body: bytes, etag: str) -> Response:
         )
         part = body[span.start : span.start + span.size] if span.partial else body
         response = Response(part, 206 if span.partial else 200, media_type=JSON_TYPE)
-        response.raw_headers.extend(((b"accept-ranges", b"bytes"), *_content_range(span), *SAFE_HEADERS))
+        response.raw_headers.extend(((b"accept-ranges", b"bytes"), *_content_range(span), *HELD_FIELDS))
     response.raw_headers.append((b"etag", etag.encode()))
     return response
 
@@ -152,7 +141,7 @@ def _headers(file: FileRef, span: Span, etag: str | None) -> list[tuple[bytes, b
         (b"content-disposition", content_disposition(file.name, file.type).encode()),
         (b"accept-ranges", b"bytes"),
         *_content_range(span),
-        *SAFE_HEADERS,
+        *HELD_FIELDS,
     ]
     if etag is not None:
         headers.append((b"etag", etag.encode()))
