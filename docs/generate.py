@@ -171,12 +171,14 @@ def command_line() -> str:
     parts = []
     for words in (
         ["serve"],
+        ["work"],
         ["wrap"],
         ["proxy"],
         ["call"],
         ["tasks"],
         *(["tasks", each] for each in _ACTIONS),
         ["queues"],
+        ["nodes"],
         ["callbacks"],
         *(["callbacks", action] for action in ("list", "replay", "test", "secret")),
         ["schedules"],

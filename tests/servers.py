@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Self
 
 READY = "offload serving at "
+WORKING = "offload working as "
+HEALTH = "health at "
 START_SECONDS = 60.0
 
 
@@ -39,19 +41,37 @@ class Server:
         self._env = {**os.environ, **(env or {})}
         self._log = log or data.parent / f"{data.name}.log"
         self.url = ""
+        self.name = ""
+        """Of a node that only works."""
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> Self:
-        """Return when the server says that it serves."""
+        """Return when the server says that it serves, or works."""
+        self.begin()
+        self.await_ready()
+        return self
+
+    def begin(self) -> None:
+        """Start it, and return at once."""
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._env, start_new_session=True
             )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+
+    def await_ready(self) -> None:
+        line = self._line()
+        if line.startswith(WORKING):
+            self.name = line.removeprefix(WORKING).strip()
+            line = self._line()
+            assert line.startswith(HEALTH), f"the node said {line!r}\n{self.log()}"
+            self.url = line.removeprefix(HEALTH).strip().removesuffix("/readyz")
+            return
         assert line.startswith(READY), f"the server said {line!r}\n{self.log()}"
         self.url = line.removeprefix(READY).strip()
-        return self
+
+    def _line(self) -> str:
+        assert self.process is not None and self.process.stdout is not None
+        return self.process.stdout.readline()
 
     @property
     def pid(self) -> int:
@@ -66,6 +86,15 @@ class Server:
         assert self.process is not None
         self.process.kill()
         self._reap()
+
+    def pause(self) -> None:
+        """Let it stand still; its workers go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def terminate(self, seconds: float = START_SECONDS) -> int:
         """Ask it to stop and return its exit code."""
@@ -88,6 +117,7 @@ class Server:
         if self.process is None:
             return
         if self.process.poll() is None:
+            self.resume()
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(START_SECONDS)

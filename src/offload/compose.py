@@ -1,5 +1,6 @@
 """Wires a node together: the only place where an adapter has a name."""
 
+import asyncio
 import importlib
 import logging
 import os
@@ -12,16 +13,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from offload.blobs.identity import identity
 from offload.blobs.opening import CacheLimits, open_blobs
 from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
 from offload.core.errors import WrongSetting
 from offload.core.promises import Promises, accepted_with
 from offload.core.ring import KEYS
+from offload.crew import crew
 from offload.egress import Door
 from offload.engine.deliverer import Deliverer, Pace
 from offload.engine.engine import Engine
@@ -33,7 +35,7 @@ from offload.engine.ringer import Ringer
 from offload.engine.scheduler import Scheduler
 from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
-from offload.http.app import make_app
+from offload.http.app import make_app, make_small_app
 from offload.http.config import HttpConfig
 from offload.http.telling import render
 from offload.loading import MADE, load_catalog
@@ -41,7 +43,6 @@ from offload.ports.broker import Broker
 from offload.ports.links import BlobLinks
 from offload.settings import Settings
 from offload.storage import file_of, open_storage
-from offload.workers.pool import Pool, PoolSettings
 
 log = logging.getLogger("offload.node")
 
@@ -69,8 +70,11 @@ class Node:
 
 
 @asynccontextmanager
-async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Node]:
-    """Start a node; leaving drains it: attempts run until the grace ends, the rest is given back."""
+async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool = True) -> AsyncIterator[Node]:
+    """Start a node; leaving drains it: attempts run until the grace ends, the rest is given back.
+
+    One that does not serve has a small HTTP interface, and must share its store with others that do.
+    """
     catalog = load_catalog(settings.jobs)
     clock = SteadyClock()
     data = settings.data.absolute()
@@ -87,7 +91,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
         _check_links(settings, links)
         await blobs.start()
         traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
-        pool = Pool(catalog, settings.jobs, _pool_settings(settings, environ, data / "scratch"), clock)
+        workers = await stack.enter_async_context(crew(settings, environ, catalog, clock, shares=not ringer.alone))
         parts = Parts(
             node=name,
             version=version("offload"),
@@ -101,7 +105,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             schedules=store.schedules,
             blobs=blobs,
             blob_links=links,
-            workers=pool,
+            workers=workers,
             egress=_door(settings),
             clock=clock,
             timing=_timing(settings),
@@ -109,6 +113,8 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
             hub=Hub(store, ringer),
             ringer=ringer,
             stats=Stats(),
+            serves=serves,
+            files_at="" if ringer.alone else await asyncio.to_thread(identity, settings.blobs, data),
             chance=random.SystemRandom().random,
             fetching=_fetching(settings),
             uploading=Uploading(seconds_max=settings.upload_max_seconds, tries_max=settings.upload_tries_max),
@@ -117,7 +123,7 @@ async def node(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[
         engine, http = await _started(parts, keyring, clock, settings, stack)
         yield Node(
             engine=engine,
-            app=make_app(engine, http, keyring),
+            app=(make_app if serves else make_small_app)(engine, http, keyring),
             http=http,
             catalog=catalog,
             settings=settings,
@@ -145,7 +151,8 @@ async def _started(
     parts: Parts, keyring: Keyring, clock: SteadyClock, settings: Settings, stack: AsyncExitStack
 ) -> tuple[Engine, HttpConfig]:
     """Start all that acts, in the order in which it needs each other; it stops the other way round."""
-    engine = Engine(parts, Gate(parts.traffic, parts.blobs, disk_free_min_bytes=settings.disk_free_min_bytes), clock)
+    gate = Gate(parts.traffic, parts.blobs, disk_free_min_bytes=settings.disk_free_min_bytes)
+    engine = Engine(parts, gate, clock)
     http = _http_config(settings, parts.catalog)
     said = partial(render, config=http, blobs=parts.blobs)
     deliverer = Deliverer(parts, engine.callbacks, said, _pace(settings))
@@ -218,22 +225,6 @@ def _pace(settings: Settings) -> Pace:
     open_files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = settings.callbacks_at_once_max
     return Pace(at_once_max=most if open_files_max < 0 else max(16, min(most, open_files_max // 4)))
-
-
-def _pool_settings(settings: Settings, environ: Mapping[str, str], scratch: Path) -> PoolSettings:
-    return PoolSettings(
-        scratch=scratch,
-        environment=settings.child_environ(environ),
-        workers=settings.workers,
-        timeout_seconds=settings.job_timeout_seconds,
-        grace_seconds=settings.job_grace_seconds,
-        memory_bytes=settings.memory_bytes,
-        recycle_tasks=settings.recycle_tasks,
-        recycle_memory_bytes=settings.recycle_memory_bytes,
-        result_bytes_max=settings.result_bytes_max,
-        log_bytes_max=settings.log_bytes_max,
-        nice=settings.nice,
-    )
 
 
 def _check_links(settings: Settings, links: BlobLinks | None) -> None:

@@ -68,6 +68,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/v1/overview"): LISTS,
     ("GET", "/v1/overview/events"): LISTS,
     ("GET", "/v1/promises"): NOBODYS,
+    ("GET", "/v1/nodes"): BY_ADMIN,
     ("GET", "/healthz"): NOBODYS,
     ("GET", "/readyz"): NOBODYS,
     ("GET", "/openapi.json"): NOBODYS,

@@ -31,6 +31,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.storage": (
         "offload.core", "offload.ports", "offload.settings", "offload.stores", "offload.bells",
     ),
+    # which workers a node has
+    "offload.crew": (
+        "offload.core", "offload.ports", "offload.settings", "offload.workers", "offload.own_directory",
+    ),
     "offload.own_directory": (),
     "offload.blobs": ("offload.core", "offload.ports", "offload.own_directory"),
     "offload.brokers": ("offload.core", "offload.ports"),
@@ -47,7 +51,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
         "offload.stores", "offload.bells", "offload.blobs", "offload.egress", "offload.workers", "offload.http",
-        "offload.brokers", "offload.storage", "offload.telemetry", "offload.own_directory",
+        "offload.brokers", "offload.storage", "offload.telemetry", "offload.crew",
     ),
     # how a wrapped application is called: in the server, and in its worker processes
     "offload.wrap.apps": ("offload.core", "offload.loading"),

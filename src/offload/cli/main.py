@@ -15,6 +15,7 @@ from offload.cli import (
     check,
     keys,
     migrate,
+    nodes,
     proxy,
     queues,
     schedules,
@@ -22,6 +23,7 @@ from offload.cli import (
     settings_shown,
     tasks,
     version,
+    work,
     wrap,
 )
 from offload.cli.shown import tell
@@ -75,8 +77,8 @@ class WrongUse(Exception):
 
 
 COMMANDS = {
-    "serve": serve, "wrap": wrap, "proxy": proxy, "call": call, "tasks": tasks, "queues": queues,
-    "schedules": schedules, "callbacks": callbacks, "keys": keys, "migrate": migrate, "check": check,
+    "serve": serve, "work": work, "wrap": wrap, "proxy": proxy, "call": call, "tasks": tasks, "queues": queues,
+    "nodes": nodes, "schedules": schedules, "callbacks": callbacks, "keys": keys, "migrate": migrate, "check": check,
     "settings": settings_shown, "version": version,
 }  # fmt: skip
 

@@ -30,6 +30,7 @@ examples:
   offload serve jobs.py --port 0 --workers 4 --data /var/lib/offload
   offload serve package.module --reload              start again when a file beside it changes
   OFFLOAD_QUEUE_TASKS_MAX=500 offload serve jobs.py
+  offload serve jobs.py --no-workers --store postgresql://offload@db/offload
 """
 HTTP_GRACE_SECONDS = 5.0
 """How long answers under way may take once all tasks have ended."""
@@ -57,6 +58,10 @@ Dress = Callable[["Node"], AbstractAsyncContextManager[Front]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("jobs", metavar="FILE_OR_MODULE", nargs="?", help="jobs.py or package.module")
     parser.add_argument("--reload", action="store_true", help="for development: start again when a file changes")
+    parser.add_argument(
+        "--no-workers", action="store_const", const="0", dest="set_workers", default=argparse.SUPPRESS,
+        help="short for --workers 0: only accept and answer; nodes started with `offload work` run the tasks",
+    )  # fmt: skip
     parser.add_argument(reload.INHERIT_FLAG, dest="inherit", type=int, help=argparse.SUPPRESS)
     add_settings_flags(parser)
     parser.set_defaults(run=run)
@@ -104,7 +109,7 @@ async def serve_node(
     from offload.http.server import serve
 
     stop, closing = asyncio.Event(), asyncio.Event()
-    _listen_for_signals(stop)
+    listen_for_signals(stop)
     if orphans_stop:
         _stop_without_parent(stop)
 
@@ -142,7 +147,8 @@ def address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _listen_for_signals(stop: asyncio.Event) -> None:
+def listen_for_signals(stop: asyncio.Event) -> None:
+    """Set `stop` on SIGTERM and on the first Ctrl-C; the second ends the process."""
     loop = asyncio.get_running_loop()
     interrupts = 0
 

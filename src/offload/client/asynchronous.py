@@ -18,6 +18,7 @@ from offload.client.replies import (
     JobDescription,
     KeyDescription,
     NewKey,
+    NodeDescription,
     QueueState,
     RemoteTask,
     StoredFile,
@@ -230,6 +231,10 @@ class AsyncClient:
 
     async def queues(self) -> list[QueueState]:
         return await self._driver.run(calls.queues(self._rules))
+
+    async def nodes(self) -> list[NodeDescription]:
+        """Return the nodes that share the server's store."""
+        return await self._driver.run(calls.nodes(self._rules))
 
     async def pause(self, queue: str) -> QueueState:
         """Stop starting tasks of a queue; accepting them goes on."""

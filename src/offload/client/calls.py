@@ -21,7 +21,16 @@ from offload.client.inputs import (
     replaced,
 )
 from offload.client.options import Options, as_fields, as_header
-from offload.client.replies import JobDescription, KeyDescription, NewKey, Page, QueueState, RemoteTask, StoredFile
+from offload.client.replies import (
+    JobDescription,
+    KeyDescription,
+    NewKey,
+    NodeDescription,
+    Page,
+    QueueState,
+    RemoteTask,
+    StoredFile,
+)
 from offload.client.retries import Rules, Tries, exchange
 from offload.core.errors import TaskIsFinal, TaskIsNotFinal
 
@@ -153,6 +162,10 @@ def queues(rules: Rules) -> Flow[list[QueueState]]:
     return read(answer, _Queues).queues
 
 
+def nodes(rules: Rules) -> Flow[list[NodeDescription]]:
+    return read((yield from exchange(rules, Request(method="GET", path="/v1/nodes"))), _Nodes).nodes
+
+
 def set_paused(rules: Rules, queue: str, paused: bool) -> Flow[QueueState]:
     path = f"/v1/queues/{quote(queue, safe='')}/{'pause' if paused else 'resume'}"
     return read((yield from exchange(rules, Request(method="POST", path=path))), QueueState)
@@ -215,6 +228,10 @@ class _Jobs(msgspec.Struct):
 
 class _Keys(msgspec.Struct):
     keys: list[KeyDescription]
+
+
+class _Nodes(msgspec.Struct):
+    nodes: list[NodeDescription]
 
 
 class _Queues(msgspec.Struct):

@@ -95,6 +95,27 @@ class QueueState(Reply, frozen=True, kw_only=True):
     jobs: tuple[str, ...] = ()
 
 
+class NodeDescription(Reply, frozen=True, kw_only=True):
+    """One of the nodes that share a server's store, as it was when it was last seen."""
+
+    name: str
+    seen_at: datetime
+    started_at: datetime
+    present: bool = False
+    """It was seen lately, and may be counted on."""
+    serves: bool = False
+    """It answers HTTP."""
+    stopping: bool = False
+    workers: int = 0
+    running: int = 0
+    jobs: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    looked_at: datetime | None = None
+    """When it last looked for tasks; None: it has no workers."""
+    completions_per_second: float = 0.0
+    version: str = ""
+
+
 class JobDescription(Reply, frozen=True, kw_only=True):
     """What a server says of one of its jobs."""
 

@@ -18,6 +18,7 @@ from offload.client.replies import (
     JobDescription,
     KeyDescription,
     NewKey,
+    NodeDescription,
     QueueState,
     RemoteTask,
     StoredFile,
@@ -247,6 +248,10 @@ class Client:
 
     def queues(self) -> list[QueueState]:
         return self._driver.run(calls.queues(self._rules))
+
+    def nodes(self) -> list[NodeDescription]:
+        """Return the nodes that share the server's store."""
+        return self._driver.run(calls.nodes(self._rules))
 
     def pause(self, queue: str) -> QueueState:
         """Stop starting tasks of a queue; accepting them goes on."""

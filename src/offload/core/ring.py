@@ -9,7 +9,7 @@ from offload.core.task import Record, Seconds
 Lot = tuple[str, str]
 """A queue and a job: tasks that wait together."""
 
-QUEUES, KEYS, SCHEDULES, DELIVERIES = "queues", "keys", "schedules", "deliveries"
+QUEUES, KEYS, SCHEDULES, DELIVERIES, NODES = "queues", "keys", "schedules", "deliveries", "nodes"
 """Topics: what nodes keep in memory of the store and read again when they hear of it."""
 
 

@@ -58,6 +58,7 @@ class Dispatcher:
 
     async def start(self) -> None:
         await self._parts.workers.start(self)
+        self._looked_at = self._parts.clock.now()  # about to
         self._hunger.everything(await self._parts.store.depths())
         self._wake.set()
         spawn = asyncio.get_running_loop().create_task

@@ -16,9 +16,11 @@ from offload.core.errors import (
     TaskIsNotFinal,
     TryAgain,
 )
-from offload.core.task import Record, Scope, Seconds, Status, Task, TaskEvent
+from offload.core.ring import NODES
+from offload.core.task import Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Event, Facts, decide
 from offload.engine.callbacks import Callbacks
+from offload.engine.condition import BrokerState, Condition, Health
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.gate import Gate
 from offload.engine.neighbours import Neighbours
@@ -34,21 +36,10 @@ from offload.engine.traffic import Place, QueueView
 from offload.engine.upkeep import FollowingClock, Janitor, Reaper
 from offload.engine.views import View, Views
 from offload.ports import Added, Blobs, Clock, FileStore, Filter, WorkerState
-from offload.ports.nodes import NodeState
 
 
 class NodeClock(Clock, FollowingClock, LearningClock, Protocol):
     """The clock that a node sets by its store's."""
-
-
-class Health(Record, frozen=True, kw_only=True):
-    ready: bool
-    checks: dict[str, str]
-
-
-class BrokerState(Record, frozen=True, kw_only=True):
-    trouble: str | None
-    reconnects: int
 
 
 log = logging.getLogger("offload.engine")
@@ -60,7 +51,7 @@ CROSSINGS_MAX = 20
 class Engine:
     """Seven verbs over the store, and the agents that make things happen. One per node."""
 
-    def __init__(self, parts: Parts, gate: Gate, clock: NodeClock, *, serves: bool = True) -> None:
+    def __init__(self, parts: Parts, gate: Gate, clock: NodeClock) -> None:
         self.parts = parts
         self.gate = gate
         self.stopping = asyncio.Event()
@@ -69,16 +60,16 @@ class Engine:
         self.callbacks = Callbacks(parts.deliveries, parts.egress, parts.clock)
         self.schedules = Schedules(parts)
         self.streams = Streams(parts)
-        self._serves = serves
-        self._started_at = clock.now()
-        self.roll = Roll(parts, clock, self.state)
         self.pulse = Pulse(parts)
         self._reaper = Reaper(parts)
         self._removals = Removals(parts.blobs)
-        self._janitor = Janitor(parts, clock, self.roll.is_first, self._removals)
         self._dispatcher = Dispatcher(parts, self._paused, self._reaper.due_later)
         self._reaper.serve(self._dispatcher)
+        self._condition = Condition(parts, gate, self._dispatcher, self._reaper, self.stopping)
+        self.roll = Roll(parts, clock, self._condition.state)
+        self._janitor = Janitor(parts, clock, self.roll.is_first, self._removals)
         self.neighbours = Neighbours(parts, self._dispatcher, self._reaper, self._paused)
+        self.neighbours.on({NODES: self.roll.reread})
         self._loops: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -103,7 +94,7 @@ class Engine:
         return self.parts.stats
 
     async def start(self) -> None:
-        await self.roll.start()  # sets the clock, by which everything else goes
+        await self.roll.start()
         await self.neighbours.reread_paused()
         depths = await self.parts.store.depths()
         self.parts.traffic.sync(depths)
@@ -115,6 +106,7 @@ class Engine:
         await self.pulse.start()
         spawn = asyncio.get_running_loop().create_task
         self._loops = [spawn(self._reaper.run()), spawn(self._janitor.run()), spawn(self.gate.run())]
+        await self.roll.announce()
 
     def begin_stop(self) -> None:
         """Say that this node is going: not ready any more, long polls are answered at once."""
@@ -129,6 +121,7 @@ class Engine:
             return
         self._stopped = True
         self.begin_stop()
+        await self.roll.announce()
         await self._dispatcher.stop(grace_seconds)
         self.gate.close()
         await self.pulse.stop()
@@ -136,8 +129,8 @@ class Engine:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        await self.neighbours.stop()
         await self.roll.stop()
+        await self.neighbours.stop()
 
     def admit(self, job: str, *, tasks: int = 1, body_bytes: int = 0) -> Place:
         """Reserve places in the job's queue, before a body is read.
@@ -308,44 +301,11 @@ class Engine:
 
     def health(self) -> Health:
         """Tell whether this node can accept and work, and what each part says."""
-        somebody_works = bool(self.workers()) or self.roll.somebody_works()
-        checks = {
-            "node": "stopping" if self.stopping.is_set() else "ok",
-            "disk": "full" if self.gate.disk_is_full else "ok",
-            "workers": "ok" if somebody_works else "none running",
-            "store": self._reaper.trouble or "ok",
-        }
-        ready = all(said == "ok" for said in checks.values())
-        if self.parts.broker is not None:  # without it everything goes on, a little later
-            checks["broker"] = self._dispatcher.broker_trouble() or "ok"
-        return Health(ready=ready, checks=checks)
+        return self._condition.health(self.roll)
 
     def broker(self) -> BrokerState | None:
         """Return how the broker is, None when there is none."""
-        if self.parts.broker is None:
-            return None
-        return BrokerState(trouble=self._dispatcher.broker_trouble(), reconnects=self.parts.broker.reconnects)
-
-    def state(self) -> NodeState:
-        """Return what this node says of itself."""
-        parts, has_workers = self.parts, self._dispatcher.has_workers()
-        arrivals, completions = parts.traffic.own_rates()
-        return NodeState(
-            name=parts.node,
-            version=parts.version,
-            started_at=self._started_at,
-            seen_at=parts.clock.now(),
-            serves=self._serves,
-            stopping=self.stopping.is_set(),
-            jobs=tuple(sorted(self._dispatcher.jobs())),
-            queues=tuple(sorted({parts.catalog.find(job).queue for job in self._dispatcher.jobs()})),
-            workers=len(self.workers()),
-            running=self._dispatcher.held(),
-            looked_at=self._dispatcher.looked_at() if has_workers else None,
-            arrivals_per_second=arrivals,
-            completions_per_second=completions,
-            run_seconds=parts.traffic.own_run_seconds(),
-        )
+        return self._condition.broker()
 
     def _came(self, task: Task) -> None:
         self.parts.traffic.came(task)

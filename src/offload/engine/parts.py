@@ -94,6 +94,10 @@ class Parts:
     uploading: Uploading = Uploading()
     blob_links: BlobLinks | None = None
     """None: clients cannot reach the blobs by themselves."""
+    serves: bool = True
+    """It answers HTTP; False: it only works for nodes that do."""
+    files_at: str = ""
+    """Which files `blobs` are, if other nodes must have the same."""
     broker: Broker | None = None
     """None: this node alone runs what it accepts, and knows without being told."""
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from offload.core.ring import NODES
 from offload.core.task import Seconds
 from offload.engine.parts import Parts
 from offload.engine.repeating import repeatable
@@ -31,16 +32,24 @@ class Roll:
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        """Set the clock, by which everything else goes, and begin to tell and to learn."""
         if self._parts.ringer.alone:
             return
         await self.beat()
         self._loop = asyncio.get_running_loop().create_task(self._run())
+
+    async def announce(self) -> None:
+        """Have the others learn at once that this node is there, or how it is now."""
+        if not self._parts.ringer.alone:
+            await repeatable("roll", self.beat)
+            self._parts.ringer.topic(NODES)
 
     async def stop(self) -> None:
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
             await repeatable("roll", self._leave)
+            self._parts.ringer.topic(NODES)
 
     def others(self) -> list[NodeState]:
         """Return the other nodes that were there lately."""
@@ -57,6 +66,11 @@ class Roll:
         oldest = self._parts.clock.now() - MISSED_BEATS * max(timing.heartbeat_seconds, timing.sweep_seconds)
         return any(node.looked_at is not None and node.looked_at >= oldest for node in self.others())
 
+    def with_other_files(self) -> list[str]:
+        """Return the names of nodes whose files are not this one's: results would be missing."""
+        own = self._parts.files_at
+        return [node.name for node in self.others() if own and node.files_at and node.files_at != own]
+
     async def all(self) -> list[NodeState]:
         """Return every node that is known, this one as it is now, by name."""
         known = {node.name: node for node in await self._parts.nodes.all()}
@@ -68,6 +82,13 @@ class Roll:
         parts = self._parts
         await self._set_clock()
         await parts.nodes.beat(self._me())
+        await self.reread()
+        if self.is_first():
+            await parts.nodes.forget(seen_before=parts.clock.now() - KNOWN_SECONDS)
+
+    async def reread(self) -> None:
+        """Learn how the others are."""
+        parts = self._parts
         self._others = [node for node in await parts.nodes.all() if node.name != parts.node]
         others = self.others()
         parts.traffic.learn(
@@ -75,8 +96,6 @@ class Roll:
             completions=[node.completions_per_second for node in others],
             run_seconds=[node.run_seconds for node in others],
         )
-        if self.is_first():
-            await parts.nodes.forget(seen_before=parts.clock.now() - KNOWN_SECONDS)
 
     async def _set_clock(self) -> None:
         """All nodes go by the store's time, so that they agree on when a lease ends, whatever their own clocks say."""

@@ -63,6 +63,7 @@ NEEDED: Mapping[str, Mapping[str, Scopes]] = {
     "/v1/overview": {"GET": READ},
     "/v1/overview/events": {"GET": READ},
     "/v1/promises": {"GET": ANY},
+    "/v1/nodes": {"GET": ADMIN},
     "/healthz": {"GET": OPEN},
     "/readyz": {"GET": OPEN},
     "/metrics": {"GET": ADMIN},

@@ -18,6 +18,7 @@ from offload.http import (
     jobs,
     keys,
     metrics,
+    nodes,
     operations,
     overview,
     pages,
@@ -36,6 +37,17 @@ def make_app(engine: Engine, config: HttpConfig, keyring: Keyring) -> ASGIApp:
     """Return the ASGI application over an engine and a keyring that somebody else starts and stops."""
     guard = Guard(config, engine.clock)
     return Front(router_of(ROUTES, guard), engine, config, keyring=keyring, guard=guard, submit=jobs.submit)
+
+
+def make_small_app(engine: Engine, config: HttpConfig, keyring: Keyring) -> ASGIApp:
+    """Return the application of a node that works for others: how it is, and nothing to submit."""
+    guard = Guard(config, engine.clock)
+    routes = {path: ROUTES[path] for path in SMALL}
+    return Front(router_of(routes, guard), engine, config, keyring=keyring, guard=guard, submit=elsewhere)
+
+
+async def elsewhere(call: Call) -> Response:
+    raise NotAvailable("this node only works: submit to a node that was started with `offload serve`")
 
 
 def router_of(routes: Mapping[str, Mapping[str, Endpoint]], guard: Guard) -> Router:
@@ -89,6 +101,7 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/overview": {"GET": overview.get_overview},
     "/v1/overview/events": {"GET": overview.get_overview_events},
     "/v1/promises": {"GET": overview.get_promises},
+    "/v1/nodes": {"GET": nodes.list_nodes},
     "/healthz": {"GET": operations.is_alive},
     "/readyz": {"GET": operations.is_ready},
     "/metrics": {"GET": metrics.get_metrics},
@@ -101,3 +114,5 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/client/{name}": {"GET": pages.get_client},
     "/dashboard/{name}": {"GET": pages.get_dashboard},
 }
+
+SMALL = ("/healthz", "/readyz", "/metrics", "/v1/nodes")

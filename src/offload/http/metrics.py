@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from offload.engine.engine import BrokerState
+from offload.engine.condition import BrokerState
 from offload.engine.stats import Stats
 from offload.engine.traffic import QueueView
 from offload.http.browsers import OWN_FIELDS

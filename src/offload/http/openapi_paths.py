@@ -259,6 +259,7 @@ def _keys() -> dict[str, Any]:
 
 def _node() -> dict[str, Any]:
     return {
+        "/v1/nodes": {"get": operation("List the nodes of the store", "node", {200: json_answer("Nodes", "All.")})},
         "/healthz": {"get": operation("Is it alive?", "node", {200: json_answer("Alive", "Yes.")})},
         "/readyz": {
             "get": operation("Can it accept tasks and work on them?", "node", {200: json_answer("Ready", "Yes.")})

@@ -23,6 +23,10 @@ def integer(description: str = "", **more: Any) -> Schema:
     return {"type": "integer", **({"description": description} if description else {}), **more}
 
 
+def boolean(description: str = "") -> Schema:
+    return {"type": "boolean", **({"description": description} if description else {})}
+
+
 def nullable(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
@@ -95,6 +99,15 @@ QUEUE = closed(
         "arrivals_per_second": nullable(number()), "completions_per_second": nullable(number()),
         "predicted_wait_seconds": nullable(number()), "state": text(enum=["accepting", "full", "paused"]),
         "jobs": array(text()),
+    }
+)  # fmt: skip
+
+NODE = closed(
+    {
+        "name": text(), "version": text(), "present": boolean("It was seen lately."), "started_at": TIME,
+        "seen_at": TIME, "serves": boolean("It answers HTTP."), "stopping": boolean(), "workers": integer("Processes."),
+        "running": integer("Attempts."), "jobs": array(text(), description="What its workers run."),
+        "queues": array(text()), "looked_at": nullable(TIME), "completions_per_second": number(),
     }
 )  # fmt: skip
 
@@ -189,6 +202,7 @@ COMPONENTS: dict[str, Schema] = {
     "Jobs": closed({"jobs": array(ref("Job"))}),
     "Queue": QUEUE,
     "Queues": closed({"queues": array(ref("Queue"))}),
+    "Nodes": closed({"nodes": array(NODE)}),
     "File": FILE,
     "Problem": PROBLEM,
     "Creation": CREATION,

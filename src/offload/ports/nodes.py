@@ -21,6 +21,8 @@ class NodeState(Record, frozen=True, kw_only=True):
     workers: int = 0
     running: int = 0
     """Attempts that it holds."""
+    files_at: str = ""
+    """Which files it reads and writes: nodes that say different things do not see each other's."""
     looked_at: Seconds | None = None
     """When it last claimed, or had no place free; None: it has no workers."""
     arrivals_per_second: dict[str, float] = {}

@@ -41,8 +41,10 @@ class Settings:
     host: str = declare("127.0.0.1", "the address to listen on; beyond loopback only once there are keys", TEXT)
     port: int = declare(8000, "the port to listen on; 0 takes a free one", COUNT, least=0, most=65535)
     workers: int = declare(
-        _usable_cpus, "worker processes for jobs that do not say their own", COUNT,
-        least=1, most=1024, default_text="one per CPU")
+        _usable_cpus, "worker processes for jobs that do not say their own; 0: none at all, other nodes work", COUNT,
+        least=0, most=1024, default_text="one per CPU")
+    only_queues: tuple[str, ...] = declare(
+        (), "run the tasks of these queues only, such as images,mail; those of others are for other nodes", NAMES)
     data: Path = declare(Path(".offload"), "the directory of the database and the files", DIRECTORY)
     store: str = declare(
         "", "where tasks are kept: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE", URL,
