@@ -73,6 +73,10 @@ class Server:
         assert self.process is not None and self.process.stdout is not None
         return self.process.stdout.readline()
 
+    def keep_port(self) -> None:
+        """Take the same port in the next start."""
+        self._command[self._command.index("--port") + 1] = self.url.rpartition(":")[2]
+
     @property
     def pid(self) -> int:
         assert self.process is not None

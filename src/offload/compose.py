@@ -30,7 +30,7 @@ from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
 from offload.engine.keyring import Keyring
-from offload.engine.parts import Fetching, Parts, Timing, Uploading
+from offload.engine.parts import Fetching, Lending, Parts, Timing, Uploading
 from offload.engine.ringer import Ringer
 from offload.engine.scheduler import Scheduler
 from offload.engine.stats import Stats
@@ -119,6 +119,8 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
             fetching=_fetching(settings),
             uploading=Uploading(seconds_max=settings.upload_max_seconds, tries_max=settings.upload_tries_max),
             broker=await _started_broker(settings, name, stack),
+            lending=Lending(timeout_seconds=settings.job_timeout_seconds, result_bytes_max=settings.result_bytes_max),
+            secret=keyring.secret,
         )
         engine, http = await _started(parts, keyring, clock, settings, stack)
         yield Node(

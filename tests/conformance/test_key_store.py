@@ -79,3 +79,9 @@ async def test_what_ended_is_no_longer_unfinished_but_stored_until_it_is_deleted
         assert await store.keys.stored_bytes("anna") == 1010
         await move(store, done, Event.DELETE)
         assert await store.keys.stored_bytes("anna") == 500
+
+
+async def test_a_store_keeps_the_secret_that_it_was_given_first(open_store: OpenStore) -> None:
+    async with open_store() as store:
+        assert await store.keys.secret(b"a" * 32) == b"a" * 32
+        assert await store.keys.secret(b"b" * 32) == b"a" * 32

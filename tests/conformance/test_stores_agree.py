@@ -105,10 +105,14 @@ class Stores(RuleBasedStateMachine):
             self.remember(*(added.task for added in answer))
 
     @rule(
-        queue=st.sampled_from(QUEUES), jobs=st.sampled_from([("a",), ("b", "a")]), limit=st.integers(1, 3), node=NODES
+        queue=st.sampled_from(QUEUES),
+        jobs=st.sampled_from([("a",), ("b", "a")]),
+        limit=st.integers(1, 3),
+        node=NODES,
+        owner=st.sampled_from([None, *OWNERS]),
     )
-    def claim(self, queue: str, jobs: tuple[str, ...], limit: int, node: str) -> None:
-        asks = [Ask(queue=queue, jobs=jobs, limit=limit), Ask(queue="q", jobs=("a",), limit=1)]
+    def claim(self, queue: str, jobs: tuple[str, ...], limit: int, node: str, owner: str | None) -> None:
+        asks = [Ask(queue=queue, jobs=jobs, limit=limit, owner=owner), Ask(queue="q", jobs=("a",), limit=1)]
         now = self._now
         self.remember(*self.both(lambda store: store.claim(asks, node=node, now=now, lease_until=now + 30)))
 

@@ -28,7 +28,7 @@ from offload.engine.engine import Engine
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
 from offload.engine.keyring import Keyring
-from offload.engine.parts import Parts, Timing
+from offload.engine.parts import Lending, Parts, Timing
 from offload.engine.ringer import Ringer
 from offload.engine.scheduler import Scheduler
 from offload.engine.stats import Stats
@@ -213,6 +213,8 @@ async def serving(
     catalog: Catalog = CATALOG,
     disk_free_min_bytes: int = 0,
     wrap_store: Callable[[MemoryStore], TaskStore] | None = None,
+    timing: Timing = Timing(sweep_seconds=0.05),  # noqa: B008 - it cannot change
+    lending: Lending = Lending(),  # noqa: B008
 ) -> AsyncIterator[Server]:
     """Start a server; leaving stops it."""
     clock, memory = SteadyClock(), MemoryStore()
@@ -221,6 +223,8 @@ async def serving(
     await blobs.start()
     traffic = Traffic({queue: capacity or Capacity() for queue in catalog.queues}, clock)
     ringer = Ringer(LocalBell())
+    keyring = Keyring(memory.keys, clock, ringer)
+    await keyring.start()
     parts = Parts(
         node="node-1",
         version="0",
@@ -236,18 +240,18 @@ async def serving(
         workers=ThreadWorkers(catalog),
         egress=Door(allow=["127.0.0.0/8"]),
         clock=clock,
-        timing=Timing(sweep_seconds=0.05),
+        timing=timing,
         traffic=traffic,
         hub=Hub(store, ringer),
         ringer=ringer,
         stats=Stats(),
         chance=lambda: 0.5,
+        lending=lending,
+        secret=keyring.secret,
     )
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=disk_free_min_bytes), clock)
     await engine.start()
     await engine.gate.look()
-    keyring = Keyring(memory.keys, clock, ringer)
-    await keyring.start()
     scheduler = Scheduler(parts, engine, keyring)
     await scheduler.start("kit.py")
     app = make_app(engine, config or HttpConfig(), keyring)

@@ -15,10 +15,6 @@ from offload.ports import Added, NewTask
 from offload.stores.memory import MemoryStore
 from tests.http.kit import serving
 
-LATER = {
-    "POST /v1/leases",
-}
-
 
 async def test_an_unknown_address_is_404_and_no_slash_is_added(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
@@ -78,14 +74,6 @@ def test_every_error_of_the_core_that_can_reach_a_client_has_its_status() -> Non
 
 def test_a_message_with_half_a_surrogate_pair_can_still_be_told() -> None:
     assert problem(OffloadError("\ud800")).status_code == 500
-
-
-@pytest.mark.parametrize("request_line", sorted(LATER))
-async def test_what_comes_later_is_422_never_silence(tmp_path: Path, request_line: str) -> None:
-    async with serving(tmp_path) as server:
-        method, _, path = request_line.partition(" ")
-        answer = await server.client.request(method, path)
-        assert (answer.status_code, answer.json()["code"]) == (422, "NotAvailable")
 
 
 @pytest.mark.parametrize(("setting", "status"), [(503, 503), (429, 429)])

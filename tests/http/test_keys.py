@@ -60,6 +60,8 @@ async def test_a_stranger_finds_only_what_is_open(tmp_path: Path) -> None:
         found = set()
         for path, methods in ROUTES.items():
             for method in methods:
+                if "{link}" in path:
+                    continue  # a link is its own key, and a stranger has none: tested in test_leases.py
                 address = path.replace("{name}", "style.css").replace("{", "").replace("}", "")
                 if (await server.client.request(method, address)).status_code != 401:
                     found.add((method, path))

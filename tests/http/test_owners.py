@@ -17,7 +17,7 @@ from tests.http.kit import Server, serving
 TASK = "of a task"
 NOBODYS = "tells nothing of any task"
 LISTS = "lists what is one's own; tested below"
-LATER = "not available yet"
+LENT = "what is lent is its owner's workers' alone; tested in test_leases.py"
 OF_SCHEDULES = "only of one's own schedules; tested with them"
 BY_ADMIN = "for admins, who see everything"
 
@@ -60,8 +60,12 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/v1/schedules/{name}"): OF_SCHEDULES,
     ("PUT", "/v1/schedules/{name}"): OF_SCHEDULES,
     ("DELETE", "/v1/schedules/{name}"): OF_SCHEDULES,
-    ("POST", "/v1/leases"): LATER,
-    ("POST", "/v1/leases/{lease}/{verb}"): LATER,
+    ("POST", "/v1/leases"): LENT,
+    ("POST", "/v1/leases/{lease}/heartbeat"): LENT,
+    ("POST", "/v1/leases/{lease}/done"): LENT,
+    ("POST", "/v1/leases/{lease}/failed"): LENT,
+    ("GET", "/v1/leases/{link}/input/{name}"): LENT,
+    ("PUT", "/v1/leases/{link}/result"): LENT,
     ("GET", "/v1/session"): NOBODYS,
     ("POST", "/v1/session"): NOBODYS,
     ("DELETE", "/v1/session"): NOBODYS,
@@ -207,14 +211,3 @@ async def test_an_id_that_another_owner_took_is_taken_and_no_more_is_told(tmp_pa
         assert seen(same) == seen(other) and same.json()["code"] == "TaskAlreadyExists"
         assert not re.search("bert|add", same.text)
         assert (await ask(server, anna, "GET", f"/v1/tasks/{taken}")).status_code == 404
-
-
-async def test_what_is_not_available_yet_is_so_for_every_owner(tmp_path: Path) -> None:
-    async with serving(tmp_path) as server:
-        anna = await key_of(server, "anna", *KeyScope)
-        for (method, route), kind in MATRIX.items():
-            if kind == LATER:
-                answer = await ask(server, anna, method, re.sub("{.*?}", "x", route))
-                assert answer.json()["code"] == "NotAvailable", (
-                    f"{method} {route} came: give it a test like those above"
-                )

@@ -16,6 +16,8 @@ from offload.stores.sqlite.file import MIGRATIONS
 
 NAMED = {
     "claims.LINE": "tasks_line",
+    "claims.LINE_OF_OWNER": "tasks_line_owned",
+    "claims.LINE_OF_NOBODY": "tasks_line",
     "claims.ENTER": "tasks_later",
     "claims.LATER": "tasks_later",
     "claims.TAKEN": "INTEGER PRIMARY KEY",

@@ -46,6 +46,7 @@ def _described(job: Job) -> dict[str, Any]:
         "description": job.description,
         "kind": str(job.kind),
         "queue": job.queue,
+        "external": job.external,
         "priority": job.priority,
         "limits": {
             "timeout_seconds": job.timeout_seconds,

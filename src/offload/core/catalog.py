@@ -113,12 +113,15 @@ def _job_of(value: Any, mark: Mark, attribute: str) -> tuple[Job | None, list[st
         target=value,
         recurrence=mark.recurrence,
         catch_up=mark.catch_up,
+        external=mark.external,
     ), []
 
 
 def _wrong_use(value: Any, mark: Mark, kind: Kind) -> list[str]:
     """Say which options do not fit what was marked, and whether a class can be built."""
     problems = []
+    if mark.external:
+        return _wrong_external(value, mark, kind)
     if mark.concurrency is not None and not kind.is_async:
         problems.append("concurrency is for async jobs; a plain one runs as often as there are workers: use workers=")
     if inspect.isclass(value):
@@ -140,6 +143,18 @@ def _wrong_recurrence(mark: Mark, signature: Signature) -> list[str]:
         f"it runs by itself ({mark.recurrence}), so nobody gives it {', '.join(required)}: give each a default, "
         "or make a schedule with an input by PUT /v1/schedules/{name}"
     ]
+
+
+def _wrong_external(value: Any, mark: Mark, kind: Kind) -> list[str]:
+    """Say what means nothing for a job of which only the signature is used."""
+    problems = []
+    if inspect.isclass(value) or kind is not Kind.FUNCTION:
+        problems.append("an external job is a plain function: its signature says what goes in and comes out")
+    options = ("workers", "concurrency", "memory_bytes", "recycle_tasks", "recycle_memory_bytes", "log_bytes_max",
+               "grace_seconds")  # fmt: skip
+    if given := [name.removesuffix("_bytes").removesuffix("_seconds") for name in options if getattr(mark, name)]:
+        problems.append(f"external=True and {', '.join(given)}: that is for workers of this server, and none runs it")
+    return problems
 
 
 def _snake_case(name: str) -> str:

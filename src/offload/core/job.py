@@ -59,6 +59,8 @@ class Job:
     recurrence: Recurrence | None = None
     """When it runs by itself."""
     catch_up: CatchUp = "last"
+    external: bool = False
+    """Run by workers that lease its tasks, not by ours."""
 
 
 def kind_of(function: Any) -> Kind:

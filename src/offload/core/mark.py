@@ -57,6 +57,8 @@ class Options(TypedDict, total=False):
     """Of `cron`: a name such as `Europe/Berlin`; `UTC` by default."""
     catch_up: CatchUp | None
     """`skip`, `last` or `all`: which due times that passed unnoticed still make tasks; `last` by default."""
+    external: bool
+    """Never run here: its tasks are leased by workers in any language, and its body is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class Mark:
     grace_seconds: float | None
     recurrence: Recurrence | None
     catch_up: CatchUp
+    external: bool = False
 
 
 @overload
@@ -153,6 +156,7 @@ def _checked(options: dict[str, Any], problems: list[str]) -> Mark:
         grace_seconds=check.seconds("grace", zero=True),
         recurrence=check.recurrence(),
         catch_up=check.catch_up(),
+        external=check.flag("external"),
     )
 
 
@@ -185,6 +189,13 @@ class _Check:
             return float(value)
         self._wrong(option, f"a number of seconds{', 0 or more' if zero else ' above 0'}")
         return None
+
+    def flag(self, option: str) -> bool:
+        value = self._options.get(option)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        self._wrong(option, "True or False")
+        return False
 
     def size(self, option: str) -> int | None:
         value = self._options.get(option)

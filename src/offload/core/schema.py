@@ -9,7 +9,7 @@ from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
 from offload.core import result, strict_json
-from offload.core.errors import WrongInput
+from offload.core.errors import OffloadError, WrongInput
 from offload.core.files import File
 from offload.core.json_schema import holds_file, json_schema, json_types, jsonable_default
 from offload.core.shapes import is_file, plain, written_by_value
@@ -17,10 +17,25 @@ from offload.core.signature import UNKNOWN, Parameter, Signature, default_of
 from offload.core.sources import FileSource, Uploaded, map_leaves, pending_in, stand_in
 from offload.core.task import Record
 
-__all__ = ["Checked", "FileSource", "Schema", "Uploaded"]
+__all__ = ["Checked", "FileSource", "Schema", "Uploaded", "WrongResult"]
 
 ERRORS_MAX = 100
 """A client learns from the first mistakes; a long list wrong in every entry must not become a huge answer."""
+
+
+class WrongResult(OffloadError):
+    """What a worker gives as the result is not what its job returns."""
+
+    code = "WrongResult"
+
+    def __init__(self, job: str, errors: Sequence[Mapping[str, Any]]) -> None:
+        first = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'result'}: {e['message']}" for e in errors[:3])
+        super().__init__(f"wrong result for job {job!r}: {first}" + ("; …" if len(errors) > 3 else ""))
+        self.errors = list(errors)
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return {"errors": self.errors}
 
 
 class Checked(Record, frozen=True, kw_only=True):
@@ -104,6 +119,20 @@ class Schema:
             raise self._wrong(self._job, error, value) from None
         assert isinstance(arguments, dict)
         return arguments
+
+    def check_result(self, body: bytes) -> None:
+        """Check the JSON of a result that was made elsewhere. Raise WrongResult."""
+        try:
+            strict_json.loads(body)
+            if self._result_adapter is not None:
+                self._result_adapter.validate_json(body, strict=True)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False, include_context=False)[:ERRORS_MAX]
+            raise WrongResult(
+                self._job, [{"loc": list(each["loc"]), "message": each["msg"]} for each in found]
+            ) from None
+        except Exception as error:  # the user's own validators may raise anything
+            raise WrongResult(self._job, [{"loc": [], "message": str(error)}]) from None
 
     def dump_result(self, value: object) -> bytes:
         """Return a result as JSON; raise ValueError that says where and what cannot be written."""

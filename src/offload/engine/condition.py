@@ -37,6 +37,7 @@ class Condition:
     def health(self, roll: Roll) -> Health:
         """Tell whether this node can accept and work, and what each part says."""
         works = bool(self._parts.workers.workers()) or roll.somebody_works()
+        works = works or all(job.external for job in self._parts.catalog)
         checks = {
             "node": "stopping" if self._stopping.is_set() else "ok",
             "disk": "full" if self._gate.disk_is_full else "ok",

@@ -8,41 +8,36 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from offload.core.errors import TryAgain
+from offload.core.lease import Lease, is_lent, lease_of
 from offload.core.outcome import Failed, Outcome, Stopped, Unrun
 from offload.core.ring import Lot
-from offload.core.task import ALL, Record, Seconds, Status, Task, TaskEvent
+from offload.core.task import ALL, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change
 from offload.engine.announcer import Announcer
+from offload.engine.holds import Hold, Line
 from offload.engine.hunger import Hunger
 from offload.engine.inputs import Inputs
 from offload.engine.ledger import Ending, Ledger
-from offload.engine.parts import Parts, count_left
+from offload.engine.parts import Parts, count_claimed, count_left
 from offload.engine.taker import Taker
 from offload.ports import Ask, Note, Room, Work
 
 log = logging.getLogger("offload.dispatcher")
 
 
-class Hold(Record, frozen=True, kw_only=True):
-    """A task that this node has, as it is by now."""
-
-    task: Task
-    since: int
-    """The version with which it was claimed: reports of an older one are of an attempt that lost its lease."""
-
-    def is_of(self, reported: Task) -> bool:
-        return reported.version >= self.since
-
-
 class Dispatcher:
     """free place -> claim -> run -> record. Hears of attempts as the pool's Listener."""
 
-    def __init__(self, parts: Parts, paused: set[str], on_later: Callable[[Seconds], None]) -> None:
+    def __init__(self, parts: Parts, paused: set[str], on_later: Callable[[Seconds], None], elsewhere: Line) -> None:
         self._parts = parts
         self._paused = paused
         self._on_later = on_later
+        self._elsewhere = elsewhere
+        self._recording: dict[Lease, asyncio.Future[Change | None]] = {}
+        """Ends of attempts that ran elsewhere: who told of one waits for it."""
         self._held: dict[int, Hold] = {}
-        self._hunger = Hunger({job.name: job.queue for job in parts.catalog.jobs.values()})
+        self._hunger = Hunger({job.name: job.queue for job in parts.catalog if not job.external})
+        self._external = frozenset(job.name for job in parts.catalog if job.external)
         self._wake = asyncio.Event()
         self._claiming = True
         self._loops: list[asyncio.Task[None]] = []
@@ -94,6 +89,9 @@ class Dispatcher:
         if task.run_at > self._parts.clock.now():
             self._on_later(task.run_at)
             self._parts.ringer.due(task.run_at)
+        elif task.job in self._external:  # nobody knows where workers wait for it, so every node looks
+            self._parts.ringer.ready(task.queue, task.job)
+            self.ready(task.queue, task.job)
         elif self._announcer is not None and self._announcer.announce(task):
             return  # whoever gets the token claims it
         elif self._claiming:
@@ -106,10 +104,12 @@ class Dispatcher:
         """Tasks of this lot may be ready, whoever found that out."""
         self._hunger.hint(queue, job)
         self._wake.set()
+        self._elsewhere.ready(queue, job)
 
     def look_everywhere(self) -> None:
         self._hunger.everything()
         self._wake.set()
+        self._elsewhere.look_everywhere()
         if self._taker is not None:
             self._taker.room_freed()
 
@@ -139,6 +139,11 @@ class Dispatcher:
     def has_workers(self) -> bool:
         return bool(self._parts.workers.jobs())
 
+    @property
+    def lends(self) -> bool:
+        """There are jobs whose tasks workers elsewhere may wait for."""
+        return bool(self._external)
+
     def looked_at(self) -> Seconds | None:
         """Return when this node last asked for tasks, or had no place for one; None when it has no workers."""
         if not self.has_workers():
@@ -148,7 +153,7 @@ class Dispatcher:
 
     def cancel(self, task: Task) -> bool:
         """Stop an attempt of this node; `task` is the newest state, with its flag set. Tell whether it is here."""
-        if not self.holds(task) or task.node != self._parts.node:
+        if not self.holds(task) or (task.node != self._parts.node and not is_lent(task)):
             return False
         self._held[task.key] = msgspec.structs.replace(self._held[task.key], task=task)
         self._stop_attempt(task)
@@ -173,6 +178,30 @@ class Dispatcher:
         newest = hold.task if hold.is_of(task) else task  # an old one's end is refused by the store, and cleared away
         self._count_end(newest, outcome)
         self._ledger.end(Ending(task=newest, outcome=outcome, last_words=last_words))
+
+    @property
+    def fetches_enough(self) -> bool:
+        """As many files are fetched as may be: what needs more of it should not be claimed yet."""
+        return self._inputs.fetches_enough
+
+    def fetch(self, task: Task) -> None:
+        """Bring the files here that a task to be lent names by URL, then give it back to the head of its line."""
+        self._hold(task)
+        self._inputs.prepare(task)
+
+    def note(self, note: Note) -> None:
+        """Note what an attempt that runs elsewhere said."""
+        self._ledger.note(note)
+
+    def finish(self, ending: Ending) -> "asyncio.Future[Change | None]":
+        """Record the end of an attempt that ran elsewhere, and hold its lease until that is done; None: it was lost."""
+        lease = lease_of(ending.task)
+        if lease not in self._recording:
+            self._recording[lease] = asyncio.get_running_loop().create_future()
+            self._hold(ending.task)
+            self._count_end(ending.task, ending.outcome)
+            self._ledger.end(ending)
+        return self._recording[lease]
 
     def room_freed(self) -> None:
         if self._hunger or self._arrived:
@@ -204,6 +233,8 @@ class Dispatcher:
         hold = self._held.get(task.key)
         if hold is not None and hold.is_of(task):  # else it was claimed anew before this could be told
             del self._held[task.key]
+        if is_lent(task) and (recording := self._recording.pop(lease_of(task), None)) is not None:
+            recording.set_result(change)
         parts = self._parts
         if task.files:
             again = change is not None and change.after.status is Status.QUEUED
@@ -267,18 +298,18 @@ class Dispatcher:
         claimed = await parts.store.claim(asks, node=parts.node, now=now, lease_until=now + parts.timing.lease_seconds)
         self._looked_at = now
         for task in claimed:
-            if (old := self._held.get(task.key)) is not None:
-                self._stop_attempt(old.task)  # it lost its lease, and the task has come back to this very node
-            self._held[task.key] = Hold(task=task, since=task.version)
-            parts.traffic.claimed(task)
-            parts.stats.attempts[task.job] += 1
-            parts.stats.wait_seconds[task.job] += max(0.0, now - (task.run_at or now))
-            parts.hub.publish(task.id)
+            self._hold(task)
+            count_claimed(parts, task, now)
             if task.files:
                 self._inputs.prepare(task)
             else:
                 self._run(Work(task=task))
         return claimed
+
+    def _hold(self, task: Task) -> None:
+        if (old := self._held.get(task.key)) is not None:
+            self._stop_attempt(old.task)  # it lost its lease, and the task has come back to this very node
+        self._held[task.key] = Hold(task=task, since=task.version)
 
     def _run(self, work: Work) -> None:
         if not self._claiming:
@@ -296,6 +327,9 @@ class Dispatcher:
         if newest.cancel_requested:
             self.ended(newest, Stopped(), ())
             self.room_freed()
+            return
+        if is_lent(newest):
+            self.ended(newest, Unrun(), ())
             return
         self._arrived.append(msgspec.structs.replace(work, task=newest))
         self._wake.set()

@@ -8,12 +8,10 @@ from typing import Protocol
 
 from offload.core.catalog import Catalog
 from offload.core.errors import (
-    ResultExpired,
     TaskDoesNotExist,
     TaskIsCanceled,
     TaskIsDeleted,
     TaskIsFinal,
-    TaskIsNotFinal,
     TryAgain,
 )
 from offload.core.ring import NODES
@@ -23,11 +21,14 @@ from offload.engine.callbacks import Callbacks
 from offload.engine.condition import BrokerState, Condition, Health
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.gate import Gate
+from offload.engine.leases import Leases
+from offload.engine.lessor import Lessor
 from offload.engine.neighbours import Neighbours
 from offload.engine.orders import Order, new_task
 from offload.engine.parts import Parts, count_left
 from offload.engine.pulse import Pulse
 from offload.engine.removals import Removals
+from offload.engine.revivals import refuse_revival
 from offload.engine.roll import LearningClock, Roll
 from offload.engine.schedules import Schedules
 from offload.engine.stats import Stats
@@ -63,7 +64,10 @@ class Engine:
         self.pulse = Pulse(parts)
         self._reaper = Reaper(parts)
         self._removals = Removals(parts.blobs)
-        self._dispatcher = Dispatcher(parts, self._paused, self._reaper.due_later)
+        self.lessor = Lessor(parts, self._paused)
+        self._dispatcher = Dispatcher(parts, self._paused, self._reaper.due_later, self.lessor)
+        self.lessor.serve(self._dispatcher)
+        self.leases = Leases(parts, self._dispatcher)
         self._reaper.serve(self._dispatcher)
         self._condition = Condition(parts, gate, self._dispatcher, self._reaper, self.stopping)
         self.roll = Roll(parts, clock, self._condition.state)
@@ -103,6 +107,7 @@ class Engine:
                 log.warning("%d tasks wait for job %r, which these jobs do not hold", depth.queued, depth.job)
         await self.neighbours.start()
         await self._dispatcher.start()
+        self.lessor.start(depths)
         await self.pulse.start()
         spawn = asyncio.get_running_loop().create_task
         self._loops = [spawn(self._reaper.run()), spawn(self._janitor.run()), spawn(self.gate.run())]
@@ -111,6 +116,7 @@ class Engine:
     def begin_stop(self) -> None:
         """Say that this node is going: not ready any more, long polls are answered at once."""
         self.stopping.set()
+        self.lessor.begin_stop()
 
     async def stop(self, grace_seconds: Seconds) -> None:
         """Let attempts run until the grace ends and give back the rest; tasks are accepted until that is done.
@@ -122,6 +128,7 @@ class Engine:
         self._stopped = True
         self.begin_stop()
         await self.roll.announce()
+        await self.lessor.stop()
         await self._dispatcher.stop(grace_seconds)
         self.gate.close()
         await self.pulse.stop()
@@ -246,7 +253,7 @@ class Engine:
         """
         for _ in range(CROSSINGS_MAX):
             task = await self.get(scope, task_id)
-            _refuse_revival(task)
+            refuse_revival(task)
             with self._place_for(task):
                 change = decide(task, Event.REVIVE, self._facts())
                 if await self._write(change):
@@ -337,17 +344,6 @@ class Engine:
 
     def _crossed(self, task_id: str) -> TryAgain:
         return TryAgain(f"task {task_id} keeps changing; ask again", retry_seconds=1)
-
-
-def _refuse_revival(task: Task) -> None:
-    if task.status is Status.DELETED:
-        raise TaskIsDeleted(f"task {task.id} was deleted")
-    if task.status is Status.DONE:
-        raise TaskIsFinal(f"task {task.id} is DONE; create a new task to do the work again")
-    if not task.final:
-        raise TaskIsNotFinal(f"task {task.id} is {task.status}: only FAILED and CANCELED tasks can be retried")
-    if task.payload_dropped:
-        raise ResultExpired(f"the input of task {task.id} was dropped when its retention ended; submit it anew")
 
 
 async def _taken(changed: "asyncio.Future[Task | None]") -> Task | None:

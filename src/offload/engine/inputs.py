@@ -66,6 +66,10 @@ class Inputs:
                 found[job] += 1
         return found
 
+    @property
+    def fetches_enough(self) -> bool:
+        return len(self._fetching) >= self._parts.fetching.at_once_max
+
     def cancel(self, task: Task) -> None:
         """Stop bringing its files here, if that is going on."""
         if (attempt := (task.key, task.attempt)) in self._preparing:

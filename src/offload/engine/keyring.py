@@ -10,6 +10,7 @@ from offload.core.errors import KeyDoesNotExist, OffloadError
 from offload.core.keys import ID_LENGTH, PREFIX, ApiKey, KeyScope, Wish, digest_of, new_key, new_token
 from offload.core.ring import KEYS
 from offload.core.task import ALL, Record, Scope, Seconds
+from offload.engine.parts import new_secret
 from offload.engine.quotas import Quotas
 from offload.engine.ringer import Ringer
 from offload.ports import Clock, Depth
@@ -62,6 +63,8 @@ class Keyring:
         self._holders: dict[bytes, Holder] = {}
         self._loop: asyncio.Task[None] | None = None
         self.locked = False
+        self.secret = b""
+        """The store's own, known once this has started."""
         self.quotas = Quotas(store, clock, shared=not ringer.alone)
 
     async def load(self) -> None:
@@ -70,6 +73,7 @@ class Keyring:
             self._take(key)
 
     async def start(self) -> None:
+        self.secret = await self._store.secret(new_secret())
         await self.load()
         self._loop = asyncio.get_running_loop().create_task(self._run())
 

@@ -75,7 +75,7 @@ class Neighbours:
     def _hear(self, ring: Ring) -> None:
         for queue, job in ring.ready:
             self._dispatcher.ready(queue, job)
-        if ring.due_at is not None and self._dispatcher.has_workers():
+        if ring.due_at is not None and (self._dispatcher.has_workers() or self._dispatcher.lends):
             self._reaper.due_later(ring.due_at)
         for task_id in ring.changed:
             self._parts.hub.look(task_id)

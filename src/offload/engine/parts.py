@@ -1,10 +1,12 @@
 """What the engine's agents share, and the intervals they keep."""
 
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from offload.core.catalog import Catalog
-from offload.core.task import Record, Seconds, Status
+from offload.core.lease import SECRET_BYTES
+from offload.core.task import Record, Seconds, Status, Task
 from offload.core.transitions import Change
 from offload.engine.hub import Hub
 from offload.engine.ringer import Ringer
@@ -64,6 +66,20 @@ class Uploading(Record, frozen=True, kw_only=True):
     pause_seconds_max: Seconds = 60.0
 
 
+class Lending(Record, frozen=True, kw_only=True):
+    """What attempts may take that run elsewhere."""
+
+    timeout_seconds: Seconds | None = 3600.0
+    """Of a job that does not say its own."""
+    result_bytes_max: int = 2**30
+    json_inline_bytes_max: int = 64 * 1024
+    """JSON beyond this is kept as a file."""
+
+
+def new_secret() -> bytes:
+    return secrets.token_bytes(SECRET_BYTES)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Handed to every agent; nothing here is owned by one of them."""
@@ -100,6 +116,24 @@ class Parts:
     """Which files `blobs` are, if other nodes must have the same."""
     broker: Broker | None = None
     """None: this node alone runs what it accepts, and knows without being told."""
+    lending: Lending = Lending()
+    secret: bytes = field(default_factory=new_secret, repr=False)
+    """Signs leases. One that is given outlives this process, and is every node's."""
+
+    def ends_by(self, task: Task) -> Seconds | None:
+        """Return when an attempt that runs elsewhere has had its time."""
+        job = self.catalog.jobs.get(task.job)
+        own = None if job is None else job.timeout_seconds
+        seconds = self.lending.timeout_seconds if own is None else own
+        return None if seconds is None or task.started_at is None else task.started_at + seconds
+
+
+def count_claimed(parts: Parts, task: Task, now: Seconds) -> None:
+    """Count a task that was claimed, and tell who watches it."""
+    parts.traffic.claimed(task)
+    parts.stats.attempts[task.job] += 1
+    parts.stats.wait_seconds[task.job] += max(0.0, now - (task.run_at or now))
+    parts.hub.publish(task.id)
 
 
 def count_left(parts: Parts, change: Change) -> None:

@@ -38,6 +38,8 @@ class Stats:
     """Sum over the due times that made a task of how late it was, by job."""
     schedules_held_up: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Due times that had to wait for room, by job and code; each try counts."""
+    leases_ended: Counter[str] = field(default_factory=Counter)
+    """Attempts elsewhere that were taken back, because no sign of life came or their time was over; by job."""
     worker_deaths: int = 0
     stale_results: int = 0
     """Results refused because their task had moved on."""

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from offload.core.lease import is_lent
 from offload.core.outcome import Failed
 from offload.core.retry import Retry
 from offload.core.task import ALL, Reason, Seconds, Status, Task, TaskError
@@ -21,7 +22,7 @@ BATCH = 200
 PAUSE_SECONDS = 0.001
 DUE_SECONDS_MIN = 0.005
 PATIENT_BEATS = 2
-"""So many heartbeats after the store was out of reach nodes have for renewing their leases before they are judged."""
+"""So many heartbeats after the store was out of reach those who hold leases have for renewing them."""
 SWEEP_SECONDS = 86_400.0
 """How often blobs of no task are looked for, besides once after the start: only a crash leaves any."""
 PURGE_HOLD_SECONDS = 86_400.0
@@ -71,17 +72,21 @@ class Reaper:
                 continue
 
     def _be_patient(self) -> None:
-        """Leases that ended while the store could not be reached are renewed first, by nodes that are all right."""
-        if not self._parts.ringer.alone:
-            self._patient_until = self._parts.clock.monotonic() + PATIENT_BEATS * self._parts.timing.heartbeat_seconds
+        """Leases that ended while the store, or this node, could not be reached are renewed first by those who can."""
+        self._patient_until = self._parts.clock.monotonic() + PATIENT_BEATS * self._parts.timing.heartbeat_seconds
+
+    def _may_be_renewed(self, task: Task) -> bool:
+        """Tell whether somebody may be there who holds this lease: on a node that is alone, only workers elsewhere."""
+        if self._parts.clock.monotonic() >= self._patient_until or task.status is not Status.RUNNING:
+            return False
+        return not self._parts.ringer.alone or is_lent(task)
 
     async def _sweep(self) -> None:
         parts, dispatcher = self._parts, self._dispatcher
         assert dispatcher is not None
         now = parts.clock.now()
-        patient = parts.clock.monotonic() < self._patient_until
         found = await parts.store.overdue(now=now, limit=BATCH)
-        overdue = [task for task in found if not dispatcher.holds(task) and not (patient and task.lease_until)]
+        overdue = [task for task in found if not dispatcher.holds(task) and not self._may_be_renewed(task)]
         changes = [self._change(task, now) for task in overdue]
         for change, written in zip(changes, await parts.store.apply(changes) if changes else [], strict=True):
             if written:
@@ -99,19 +104,33 @@ class Reaper:
             return decide(task, Event.EXPIRE, facts)
         if any(file.url for file in task.files):  # an attempt begins when all of its files are here: this one never did
             return decide(task, Event.CANCEL if task.cancel_requested else Event.RELEASE, facts)
-        message = f"the node {task.node} that ran attempt {task.attempt} was lost"
-        lost = Failed(
-            reason=Reason.WORKER_LOST, error=TaskError(type="NodeLost", message=message), retry_after_seconds=0.0
-        )
+        lost = self._lost_lease(task, now) if is_lent(task) else _lost_node(task)
         job = self._parts.catalog.jobs.get(task.job)
         return after_failure(task, lost, Retry() if job is None else job.retry, facts, chance=self._parts.chance())
 
+    def _lost_lease(self, task: Task, now: Seconds) -> Failed:
+        ends_by = self._parts.ends_by(task)
+        if ends_by is not None and ends_by <= now and task.started_at is not None:
+            message = f"the job ran longer than its limit of {ends_by - task.started_at:g} s"
+            return Failed(reason=Reason.TIMEOUT, error=TaskError(type="Timeout", message=message))
+        message = f"the worker that had attempt {task.attempt} under {task.node} gave no sign of life until its end"
+        error = TaskError(type="LeaseEnded", message=message)
+        return Failed(reason=Reason.WORKER_LOST, error=error, worker_died=True)
+
     def _written(self, change: Change, dispatcher: Dispatcher) -> None:
+        if change.before.status is Status.RUNNING and is_lent(change.before):
+            self._parts.stats.leases_ended[change.before.job] += 1
         if change.after.status is Status.QUEUED:
             dispatcher.hint(change.after)
         else:
             count_left(self._parts, change)
         self._parts.hub.publish(change.after.id)
+
+
+def _lost_node(task: Task) -> Failed:
+    message = f"the node {task.node} that ran attempt {task.attempt} was lost"
+    error = TaskError(type="NodeLost", message=message)
+    return Failed(reason=Reason.WORKER_LOST, error=error, retry_after_seconds=0.0)
 
 
 class Janitor:

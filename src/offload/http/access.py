@@ -56,7 +56,12 @@ NEEDED: Mapping[str, Mapping[str, Scopes]] = {
     "/v1/schedules": {"GET": READ},
     "/v1/schedules/{name}": {"GET": READ, "PUT": SUBMIT, "DELETE": SUBMIT},
     "/v1/leases": {"POST": WORK},
-    "/v1/leases/{lease}/{verb}": {"POST": WORK},
+    "/v1/leases/{lease}/heartbeat": {"POST": WORK},
+    "/v1/leases/{lease}/done": {"POST": WORK},
+    "/v1/leases/{lease}/failed": {"POST": WORK},
+    # these links are signed, and good for nothing else
+    "/v1/leases/{link}/input/{name}": {"GET": OPEN},
+    "/v1/leases/{link}/result": {"PUT": OPEN},
     "/v1/keys": {"GET": ADMIN, "POST": ADMIN},
     "/v1/keys/{id}": {"DELETE": ADMIN},
     "/v1/session": {"GET": ANY, "POST": ANY, "DELETE": OPEN},

@@ -17,6 +17,7 @@ from offload.http import (
     files,
     jobs,
     keys,
+    leases,
     metrics,
     nodes,
     operations,
@@ -56,10 +57,6 @@ def router_of(routes: Mapping[str, Mapping[str, Endpoint]], guard: Guard) -> Rou
     return Router(found, redirect_slashes=False, default=nowhere)
 
 
-async def leases(call: Call) -> Response:
-    raise NotAvailable("leases are not available yet; jobs run in this server's own workers")
-
-
 ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/jobs": {"GET": jobs.list_jobs},
     "/v1/jobs/{job}": {"GET": jobs.get_job, "POST": jobs.submit},
@@ -95,8 +92,12 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
         "PUT": schedules.put_schedule,
         "DELETE": schedules.delete_schedule,
     },
-    "/v1/leases": {"POST": leases},
-    "/v1/leases/{lease}/{verb}": {"POST": leases},
+    "/v1/leases": {"POST": leases.lease},
+    "/v1/leases/{lease}/heartbeat": {"POST": leases.beat},
+    "/v1/leases/{lease}/done": {"POST": leases.done},
+    "/v1/leases/{lease}/failed": {"POST": leases.failed},
+    "/v1/leases/{link}/input/{name}": {"GET": leases.get_input},
+    "/v1/leases/{link}/result": {"PUT": leases.put_result},
     "/v1/session": {"GET": sessions.get_session, "POST": sessions.sign_in, "DELETE": sessions.sign_out},
     "/v1/overview": {"GET": overview.get_overview},
     "/v1/overview/events": {"GET": overview.get_overview_events},

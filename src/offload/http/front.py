@@ -84,7 +84,7 @@ class Front:
         self._submit = submit
         self._keyring = keyring
         self._guard = guard
-        self._links = Links()
+        self._links = Links(keyring.secret)
         self._hosts = LOOPBACK_NAMES | {host.lower() for host in config.hosts}
         self._known_hosts: set[bytes] = set()
         own = secrets.token_hex(6)

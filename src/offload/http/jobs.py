@@ -79,6 +79,7 @@ def describe(job: Job) -> dict[str, Any]:
         "name": job.name,
         "description": job.description,
         "queue": job.queue,
+        "external": job.external,
         "input": job.schema.input,
         "result": job.schema.result,
         "result_type": None if job.schema.returns_file else JSON_TYPE,

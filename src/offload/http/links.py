@@ -2,9 +2,9 @@
 
 import base64
 import hmac
-import secrets
 from urllib.parse import quote
 
+from offload.core.lease import derived
 from offload.core.task import Record, Seconds
 
 LINK_SECONDS, LINK_SECONDS_MAX = 300.0, 3600.0
@@ -18,12 +18,12 @@ class Taken(Record, frozen=True, kw_only=True):
 
 
 class Links:
-    """Signs with a secret of this process alone: a link does not outlive it, and no copy of the store makes one."""
+    """Signs with a secret of the store: a link works on every node of it, and after a restart."""
 
     SIGN = b"signed="
 
-    def __init__(self) -> None:
-        self._secret = secrets.token_bytes(32)
+    def __init__(self, secret: bytes) -> None:
+        self._secret = derived(secret, "links")
 
     def signed(self, path: str, *, key_id: str, until: Seconds) -> str:
         """Return the link that reads `path` in the name of a key."""

@@ -82,6 +82,11 @@ class _Snapshot(Collector):
             ("offload_tasks_submitted", "Tasks accepted since the start.", stats.submitted),
             ("offload_attempts", "Attempts begun.", stats.attempts),
             ("offload_retries", "Attempts that failed and are tried again.", stats.retries),
+            (
+                "offload_leases_ended",
+                "Attempts taken back from workers elsewhere: no sign of life, or their time was over.",
+                stats.leases_ended,
+            ),
             ("offload_run_seconds", "Time that ended attempts ran.", stats.run_seconds),
             ("offload_wait_seconds", "Time between being due and being claimed.", stats.wait_seconds),
             ("offload_schedules_fired", "Due times of schedules that made a task.", stats.schedules_fired),

@@ -17,6 +17,7 @@ from offload.http.openapi_callbacks import (
     WEBHOOKS,
     callback_paths,
 )
+from offload.http.openapi_leases import LEASE_COMPONENTS, lease_paths
 from offload.http.openapi_overview import OVERVIEW_SCHEMAS, overview_paths
 from offload.http.openapi_parts import OPTION_HEADERS, Operation, answer, headers, json_answer, operation
 from offload.http.openapi_paths import IDEMPOTENCY_KEY, JOB, PREFER, paths
@@ -52,12 +53,20 @@ OTHER_CODES = {410: ["TaskIsCanceled", "TaskIsDeleted"], 429: ["QueueFull"]}
 
 def build(catalog: Catalog, config: HttpConfig) -> dict[str, Any]:
     """Return the document for these jobs."""
-    components = copy.deepcopy({**COMPONENTS, **CALLBACK_COMPONENTS, **OVERVIEW_SCHEMAS, **SCHEDULE_COMPONENTS})
+    components = copy.deepcopy(
+        {**COMPONENTS, **CALLBACK_COMPONENTS, **LEASE_COMPONENTS, **OVERVIEW_SCHEMAS, **SCHEDULE_COMPONENTS}
+    )
     components["Batch"]["properties"]["tasks"]["maxItems"] = config.batch_max
     for wish in ("Creation", "ScheduleWish"):
         components[wish]["properties"]["job"]["enum"] = list(catalog.jobs)
     statuses = sorted({status for status, _ in PROBLEMS.values()} | set(OTHER_CODES))
-    everything: dict[str, Any] = {**paths(config), **callback_paths(), **overview_paths(), **schedule_paths()}
+    everything: dict[str, Any] = {
+        **paths(config),
+        **callback_paths(),
+        **lease_paths(),
+        **overview_paths(),
+        **schedule_paths(),
+    }
     for path, method in (("/v1/tasks", "post"), ("/v1/tasks/{id}", "put")):
         everything[path][method]["callbacks"] = CALLBACKS_OF_BODY
     any_input = {"required": False, "content": {JSON_TYPE: {"schema": {"type": "object"}}}}

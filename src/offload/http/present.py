@@ -1,7 +1,5 @@
 """A task as its JSON: written once by msgspec, times as RFC 3339, nothing guessed."""
 
-import time
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -9,8 +7,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
+from offload.core.places import put
 from offload.core.sources import shown_url
-from offload.core.task import Callback, Seconds, Status, Task, TaskError
+from offload.core.task import Callback, Status, Task, TaskError
+from offload.core.times import rfc3339 as rfc3339
 from offload.engine.views import View
 from offload.http.browsers import OWN_FIELDS
 
@@ -116,19 +116,6 @@ def task_path(task: Task, prefix: str = "") -> str:
     return f"{prefix}/v1/tasks/{task.id}"
 
 
-def rfc3339(at: Seconds | None) -> str | None:
-    """Return a time in UTC with milliseconds."""
-    if at is None:
-        return None
-    milliseconds = int(at * 1000)
-    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
-
-
-@lru_cache(maxsize=1024)
-def _to_the_second(at: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
-
-
 def _shown(view: View, inline_bytes_max: int, prefix: str, tracebacks: bool) -> _Task:
     task = view.task
     created_at = rfc3339(task.created_at)
@@ -169,28 +156,8 @@ def _input(task: Task, prefix: str) -> Any:
         known = {"name": file.name, "type": file.type, "size": file.size}
         if file.url:  # not fetched yet
             known = {"name": None, "type": None, "size": None, "source": shown_url(file.url)}
-        _put(shown, file.field, {**known, "url": url})
+        put(shown, file.field, {**known, "url": url})
     return shown
-
-
-def _put(holder: Any, path: str, value: dict[str, Any]) -> bool:
-    """Put `value` at a dotted path; a key may hold dots itself, so every way to cut the path is tried."""
-    if isinstance(holder, list):
-        head, _, rest = path.partition(".")
-        index = int(head) if head.isdigit() else len(holder)
-        if index >= len(holder):
-            return False
-        if rest:
-            return _put(holder[index], rest, value)
-        holder[index] = value
-        return True
-    if not isinstance(holder, dict):
-        return False
-    if path in holder:
-        holder[path] = value
-        return True
-    cuts = [at for at, character in enumerate(path) if character == "."]
-    return any(path[:at] in holder and _put(holder[path[:at]], path[at + 1 :], value) for at in cuts)
 
 
 def _links(own: str) -> msgspec.Raw:

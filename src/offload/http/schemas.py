@@ -82,6 +82,7 @@ STATE = closed(
 JOB = closed(
     {
         "name": text(), "description": text(), "queue": text(),
+        "external": {"type": "boolean", "description": "Run by workers that lease its tasks."},
         "input": {"type": "object", "description": "JSON Schema of the input."},
         "result": nullable({"type": "object", "description": "JSON Schema of the result, if the job says."}),
         "result_type": nullable(text("application/json, or null when the job returns a file.")),

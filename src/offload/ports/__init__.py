@@ -32,6 +32,8 @@ class Ask(Record, frozen=True, kw_only=True):
     queue: str
     jobs: tuple[str, ...]
     limit: int
+    owner: str | None = None
+    """Only this owner's tasks; None: everybody's."""
 
 
 class Note(Record, frozen=True, kw_only=True):

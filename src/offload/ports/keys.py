@@ -1,4 +1,4 @@
-"""The store of API keys, and of what their owners hold."""
+"""The store of API keys, of what their owners hold, and of the secret that signs links and leases."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -30,6 +30,9 @@ class KeyStore(Protocol):
 
     async def unfinished(self, owner: str) -> int:
         """Return how many tasks of an owner have not ended, those only CREATED included."""
+
+    async def secret(self, fresh: bytes) -> bytes:
+        """Return the store's own secret, the same for ever and for every node; `fresh`, when it has none yet."""
 
     async def stored_bytes(self, owner: str) -> int:
         """Return the bytes that are kept for an owner: inputs, results and files of their own."""

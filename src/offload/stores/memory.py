@@ -80,6 +80,7 @@ class MemoryStore:
         claimed: list[Task] = []
         for ask in asks:
             line = [row.task for row in self._line(ask.queue) if row.task.job in ask.jobs]
+            line = [task for task in line if ask.owner in (None, task.owner)]
             for task in [t for t in line if t.deadline_at is None or t.deadline_at > now][: ask.limit]:
                 self._apply(decide(task, Event.CLAIM, facts))
                 claimed.append(self._rows[task.key].task)

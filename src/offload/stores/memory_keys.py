@@ -22,6 +22,7 @@ class MemoryKeys:
         self._due = due
         self._files = files
         self._found: dict[str, ApiKey] = {}
+        self._secret = b""
 
     async def add(self, key: ApiKey) -> None:
         assert key.id not in self._found
@@ -43,6 +44,10 @@ class MemoryKeys:
     async def depths(self, owner: str) -> list[Depth]:
         unfinished = self._unfinished(owner)
         return [_depth(queue, unfinished, self._due(queue)) for queue in sorted({task.queue for task in unfinished})]
+
+    async def secret(self, fresh: bytes) -> bytes:
+        self._secret = self._secret or fresh
+        return self._secret
 
     async def unfinished(self, owner: str) -> int:
         return len(self._unfinished(owner))

@@ -44,8 +44,9 @@ class LaneSpec:
 
 def lane_specs(catalog: Catalog, settings: PoolSettings) -> list[LaneSpec]:
     """Return the lanes that a catalog needs: own ones for jobs that say `workers`, one for the rest of each kind."""
-    own = [job for job in catalog.jobs.values() if job.workers is not None]
-    rest = [job for job in catalog.jobs.values() if job.workers is None]
+    ours = [job for job in catalog.jobs.values() if not job.external]
+    own = [job for job in ours if job.workers is not None]
+    rest = [job for job in ours if job.workers is None]
     specs = [_own_lane(job, settings) for job in own]
     for name, is_async, size in (("shared", False, settings.workers), ("async", True, 1)):
         jobs = tuple(job for job in rest if job.kind.is_async is is_async)

@@ -24,6 +24,15 @@ LINE = """
      ORDER BY queue, job, rank, key LIMIT $4
        FOR NO KEY UPDATE SKIP LOCKED
 """
+# index: tasks_line_owned
+LINE_OF_OWNER = """
+    SELECT key FROM tasks
+     WHERE owner = $5 AND owner <> '' AND queue = $1 AND job = $2 AND status = 'QUEUED' AND ready
+       AND (deadline_at IS NULL OR deadline_at > $3)
+     ORDER BY owner, queue, job, rank, key LIMIT $4
+       FOR NO KEY UPDATE SKIP LOCKED
+"""
+LINE_OF_NOBODY = LINE.replace("AND ready AND", "AND ready AND owner = $5 AND")
 # Of several jobs: first see how many of each are among the first in line, then take so many of each.
 HEADS = """
     SELECT h.job, count(*) FROM (
@@ -35,6 +44,10 @@ HEADS = """
          ORDER BY l.rank, l.key LIMIT $4) h
      GROUP BY h.job
 """
+HEADS_OF_OWNER = HEADS.replace("t.ready", "t.ready AND t.owner = $5 AND t.owner <> ''").replace(
+    "ORDER BY t.queue", "ORDER BY t.owner, t.queue"
+)
+HEADS_OF_NOBODY = HEADS.replace("t.ready", "t.ready AND t.owner = $5")
 WAITING = f"SELECT {TASK} FROM {WHOLE} WHERE r.key = ANY($1::bigint[])"
 TAKE = """
     UPDATE tasks
@@ -78,13 +91,16 @@ async def claim(connection: Connection, slot: int, asks: Sequence[Ask], facts: F
 
 async def _take(connection: Connection, ask: Ask, facts: Facts) -> list[Task]:
     """Return the tasks as they were before they were taken, first in line first."""
+    heads, line, owner = HEADS, LINE, [] if ask.owner is None else [ask.owner]
+    if owner:
+        heads, line = (HEADS_OF_OWNER, LINE_OF_OWNER) if ask.owner else (HEADS_OF_NOBODY, LINE_OF_NOBODY)
     wanted = [(ask.jobs[0], ask.limit)]
     if len(ask.jobs) > 1:
-        rows = await connection.fetch(HEADS, ask.queue, list(ask.jobs), facts.now, ask.limit)
+        rows = await connection.fetch(heads, ask.queue, list(ask.jobs), facts.now, ask.limit, *owner)
         wanted = [(job, count) for job, count in rows]
     keys: list[int] = []
     for job, count in wanted:
-        keys += [key for (key,) in await connection.fetch(LINE, ask.queue, job, facts.now, count)]
+        keys += [key for (key,) in await connection.fetch(line, ask.queue, job, facts.now, count, *owner)]
     if not keys:
         return []
     waiting = [task_from(row) for row in await connection.fetch(WAITING, keys)]

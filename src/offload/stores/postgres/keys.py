@@ -20,6 +20,8 @@ USED = """
     UPDATE keys k SET last_used_at = greatest(k.last_used_at, v.at)
       FROM unnest($1::text[], $2::float8[]) v (id, at) WHERE k.id = v.id
 """
+SECRET = "INSERT INTO secrets (name, secret) VALUES ('links', $1) ON CONFLICT (name) DO NOTHING"
+KNOWN_SECRET = "SELECT secret FROM secrets WHERE name = 'links'"
 # index: tasks_owned
 OWNED = "tasks WHERE owner = $1 AND owner <> '' AND status IN ('CREATED', 'QUEUED', 'RUNNING')"
 UNFINISHED = f"SELECT count(*) FROM {OWNED}"
@@ -77,6 +79,14 @@ class PostgresKeys:
     async def unfinished(self, owner: str) -> int:
         found: int = await self._links.read(Connection.fetchval, UNFINISHED, owner)
         return found
+
+    async def secret(self, fresh: bytes) -> bytes:
+        async def body(connection: Connection, slot: int) -> None:
+            await connection.execute(SECRET, fresh)
+
+        await self._links.transact(body)
+        known: bytes = await self._links.read(Connection.fetchval, KNOWN_SECRET)
+        return known
 
     async def stored_bytes(self, owner: str) -> int:
         found: int = await self._links.read(Connection.fetchval, STORED, owner)

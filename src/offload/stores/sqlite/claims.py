@@ -22,6 +22,18 @@ LINE = """
      WHERE queue = ? AND job = ? AND status = 'QUEUED' AND ready = 1 AND (deadline_at IS NULL OR deadline_at > ?)
      ORDER BY rank, key LIMIT ?
 """
+LINE_OF_OWNER = """
+    SELECT rank, key FROM tasks INDEXED BY tasks_line_owned
+     WHERE owner = ? AND owner <> '' AND queue = ? AND job = ? AND status = 'QUEUED' AND ready = 1
+       AND (deadline_at IS NULL OR deadline_at > ?)
+     ORDER BY rank, key LIMIT ?
+"""
+LINE_OF_NOBODY = """
+    SELECT rank, key FROM tasks INDEXED BY tasks_line
+     WHERE queue = ? AND job = ? AND status = 'QUEUED' AND ready = 1 AND (deadline_at IS NULL OR deadline_at > ?)
+       AND owner = ''
+     ORDER BY rank, key LIMIT ?
+"""
 TAKEN = """
     UPDATE tasks
        SET status = 'RUNNING', ready = 0, attempt = attempt + 1, version = version + 1, event_count = event_count + 1,
@@ -80,5 +92,10 @@ def _first_in_line(batch: Batch, counts: Counts, ask: Ask, now: Seconds) -> list
         place = (ask.queue, job)
         move = batch.moves.get(place)
         if counts.ready(place) + (0 if move is None else move.ready) > 0:
-            lines.append(statements.rows(batch.connection, LINE, *place, now, ask.limit))
+            if ask.owner:
+                line = statements.rows(batch.connection, LINE_OF_OWNER, ask.owner, *place, now, ask.limit)
+            else:
+                sql = LINE if ask.owner is None else LINE_OF_NOBODY
+                line = statements.rows(batch.connection, sql, *place, now, ask.limit)
+            lines.append(line)
     return [key for _, key in islice(merge(*lines), ask.limit)]

@@ -18,6 +18,8 @@ ADD = "INSERT INTO keys (id, made, key) SELECT ?, coalesce(max(made), 0) + 1, ? 
 ALL = "SELECT key, revoked_at, last_used_at FROM keys ORDER BY made"
 REVOKE = "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ? RETURNING 1"
 USED = "UPDATE keys SET last_used_at = ? WHERE id = ?"
+SECRET = "INSERT OR IGNORE INTO secrets (name, secret) VALUES ('links', ?)"
+KNOWN_SECRET = "SELECT secret FROM secrets WHERE name = 'links'"
 OWNED = "tasks INDEXED BY tasks_owned WHERE owner = ? AND owner <> '' AND status IN ('CREATED', 'QUEUED', 'RUNNING')"
 UNFINISHED = f"SELECT count(*) FROM {OWNED}"
 DEPTHS = f"""
@@ -68,6 +70,15 @@ class SqliteKeys:
     async def unfinished(self, owner: str) -> int:
         found: int = await self._read(value, UNFINISHED, owner)
         return found
+
+    async def secret(self, fresh: bytes) -> bytes:
+        def kept(connection: apsw.Connection) -> bytes:
+            rows(connection, SECRET, fresh)
+            found: bytes = value(connection, KNOWN_SECRET)
+            return found
+
+        known: bytes = await self._run(kept)
+        return known
 
     async def stored_bytes(self, owner: str) -> int:
         found: int = await self._read(value, OF_TASKS, owner) + await self._read(value, OF_FILES, owner)

@@ -12,6 +12,7 @@ import apsw
 import msgspec
 
 from offload.core.errors import OffloadError
+from offload.core.lease import PREFIX
 from offload.core.task import ALL, FileRef, Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Facts
 from offload.ports import Added, Ask, Depth, Filter, LooseFile, NewTask, Note, Purged, Renewal, Retention
@@ -198,8 +199,9 @@ def _open(path: Path, *, relaxed: bool, checked: bool) -> tuple[FileLock, apsw.C
         migrate(connection, path)
         if checked:
             check(connection, path)
-        # The file has one owner, so whoever held these leases is gone.
-        connection.execute("UPDATE tasks SET lease_until = 0 WHERE status = 'RUNNING'")
+        # The file has one owner, so whoever held these leases is gone; workers elsewhere hold theirs all the same.
+        held_here = "status = 'RUNNING' AND (node IS NULL OR substr(node, 1, ?) <> ?)"
+        connection.execute(f"UPDATE tasks SET lease_until = 0 WHERE {held_here}", (len(PREFIX), PREFIX))
         connection.execute("UPDATE deliveries SET lease_until = 0 WHERE lease_until IS NOT NULL")
         return lock, connection, Counts(connection)
     except (apsw.Error, OffloadError) as error:

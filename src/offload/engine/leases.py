@@ -1,0 +1,222 @@
+"""What workers elsewhere say of the attempts that are lent to them; each word counts only while the lease is held."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from offload.core.errors import FileDoesNotExist
+from offload.core.lease import PREFIX, Lease, LeaseDoesNotExist, LeaseLost, Use, read
+from offload.core.outcome import Failed, Succeeded
+from offload.core.schema import WrongResult
+from offload.core.task import ALL, FileRef, Progress, Reason, Record, Scope, Seconds, Status, Task
+from offload.engine.dispatcher import Dispatcher
+from offload.engine.ledger import Ending
+from offload.engine.lent import Lent, lent
+from offload.engine.parts import Parts
+from offload.ports import BlobWriter, Note
+
+JSON_TYPE = "application/json"
+NOTE = "uploaded"
+"""The blob beside uploaded results that says which of them counts."""
+NOTE_BYTES_MAX = 64 * 1024
+RECORD_SECONDS_MAX = 30.0
+"""An end that takes longer to be recorded, because its result is pushed somewhere, is acknowledged before it is."""
+
+
+class Beat(Record, frozen=True, kw_only=True):
+    expires_at: Seconds
+    canceled: bool
+
+
+class Leases:
+    """Any node of the store can serve any lease: what is true of it is in its task's row."""
+
+    def __init__(self, parts: Parts, dispatcher: Dispatcher) -> None:
+        self._parts = parts
+        self._dispatcher = dispatcher
+        self._locks: WeakValueDictionary[Lease, asyncio.Lock] = WeakValueDictionary()
+
+    def message(self, task: Task, *, prefix: str) -> Lent:
+        """Return what the worker that gets this task is told."""
+        third = self._parts.timing.lease_seconds / 3
+        return lent(task, self._parts.secret, prefix=prefix, heartbeat_seconds=third)
+
+    async def heartbeat(self, scope: Scope, text: str, progress: Progress | None) -> Beat:
+        """Prolong a lease, but not beyond the time of its job, nor once it is canceled. Raise LeaseLost."""
+        lease = self._read(text, Use.HOLD)
+        task = await self._held(lease, scope, text)
+        assert task.lease_until is not None
+        now, ends_by = self._parts.clock.now(), self._parts.ends_by(task)
+        if ends_by is not None and ends_by <= now:
+            raise _lost(lease)
+        until = task.lease_until
+        if not task.cancel_requested:
+            until = now + self._parts.timing.lease_seconds
+            until = until if ends_by is None else min(until, ends_by)
+            (renewal,) = await self._parts.store.renew([task], lease_until=until)
+            if not renewal.held:
+                raise _lost(lease)
+            task = msgspec.structs.replace(task, cancel_requested=renewal.cancel_requested)
+        if progress is not None and progress != task.progress:
+            self._dispatcher.note(Note(task=task, progress=progress))
+        return Beat(expires_at=until, canceled=task.cancel_requested)
+
+    async def done(self, scope: Scope, text: str, json: bytes | None) -> Task:
+        """Record a result: this JSON, or the file that was uploaded. Say it again and nothing changes.
+
+        Return the task as it is then; it is still RUNNING when its result takes long to be brought where it is wanted.
+        Raise LeaseLost, WrongResult.
+        """
+        lease = self._read(text, Use.HOLD)
+        async with self._lock(lease):
+            task = await self._visible(lease, scope, text)
+            if lease.held(task) and (task.status is Status.DONE or task.reason is Reason.UPLOAD_FAILED):
+                return task
+            _check_held(lease, task)
+            file = await self._uploaded(lease)
+            self._check_result(task, json, file)
+            if file is None and json is not None and len(json) > self._parts.lending.json_inline_bytes_max:
+                file, json = await self._stored_json(lease, json), None
+            elif file is None:
+                json = json or b"null"
+            return await self._end(lease, Ending(task=task, outcome=Succeeded(json=json), result_file=file))
+
+    async def failed(self, scope: Scope, text: str, failed: Failed) -> Task:
+        """Record that an attempt ended without a result; a canceled one is CANCELED then. Raise LeaseLost."""
+        lease = self._read(text, Use.HOLD)
+        task = await self._visible(lease, scope, text)
+        if lease.held(task) and task.status is Status.FAILED and task.reason is Reason.ERROR:
+            return task
+        _check_held(lease, task)
+        return await self._end(lease, Ending(task=task, outcome=failed))
+
+    async def input_file(self, text: str, field: str) -> FileRef:
+        """Return an input file. Raise LeaseLost, FileDoesNotExist."""
+        task = await self._held(self._read(text, Use.READ), ALL, text)
+        file = next((file for file in task.files if file.field == field), None)
+        if file is None or file.url:
+            raise FileDoesNotExist(field)
+        return file
+
+    async def result_bytes_max(self, text: str) -> int:
+        """Return how large a file may be uploaded as the result. Raise LeaseLost."""
+        task = await self._held(self._read(text, Use.WRITE), ALL, text)
+        job = self._parts.catalog.jobs.get(task.job)
+        own = None if job is None else job.result_bytes_max
+        return self._parts.lending.result_bytes_max if own is None else own
+
+    async def upload(self, text: str, chunks: AsyncIterator[bytes], *, name: str, type: str) -> FileRef:
+        """Store what `done` will make the result, in the place of what was uploaded before.
+
+        Raise LeaseLost, BodyTooLarge, DiskFull.
+        """
+        bytes_max = await self.result_bytes_max(text)
+        lease = self._read(text, Use.WRITE)
+        blobs = self._parts.blobs
+        blob = f"{_folder(lease)}/{uuid4().hex}"
+        size, sha256 = await _write(blobs.writer(blob, bytes_max=bytes_max), chunks)
+        file = FileRef(blob=blob, name=name, type=type, size=size, sha256=sha256)
+        async with self._lock(lease):
+            task = await self._visible(lease, ALL, text)
+            if task.status is not Status.RUNNING or not lease.held(task):
+                await blobs.delete(blob)
+                raise _lost(lease)
+            before = await self._uploaded(lease)
+            note = blobs.writer(f"{_folder(lease)}/{NOTE}", bytes_max=NOTE_BYTES_MAX)
+            await _write(note, _whole(msgspec.json.encode(file)))
+            if before is not None:
+                await blobs.delete(before.blob)
+        return file
+
+    async def _end(self, lease: Lease, ending: Ending) -> Task:
+        recording = self._dispatcher.finish(ending)
+        await asyncio.wait([recording], timeout=RECORD_SECONDS_MAX)
+        if not recording.done():
+            return ending.task
+        if (change := recording.result()) is None:
+            raise _lost(lease)
+        if change.after.result_file is None:
+            await self._parts.blobs.delete(_folder(lease))
+        return change.after
+
+    def _check_result(self, task: Task, json: bytes | None, file: FileRef | None) -> None:
+        def wrong(message: str) -> WrongResult:
+            return WrongResult(task.job, [{"loc": [], "message": message}])
+
+        job = self._parts.catalog.jobs.get(task.job)
+        if json is not None and file is not None:
+            raise wrong("a file was uploaded; send no JSON with `done`, or fail")
+        if job is None or file is not None:
+            return
+        if job.schema.returns_file:
+            raise wrong("the job returns a file: PUT it at `upload_to` first, and send no JSON with `done`")
+        job.schema.check_result(json or b"null")
+        limit = self._parts.lending.result_bytes_max if job.result_bytes_max is None else job.result_bytes_max
+        if len(json or b"") > limit:
+            raise wrong(f"it is larger than the limit of {limit:,} bytes")
+
+    async def _stored_json(self, lease: Lease, json: bytes) -> FileRef:
+        blob = f"{_folder(lease)}/{uuid4().hex}"
+        size, sha256 = await _write(self._parts.blobs.writer(blob, bytes_max=len(json)), _whole(json))
+        return FileRef(blob=blob, name="result.json", type=JSON_TYPE, size=size, sha256=sha256)
+
+    async def _uploaded(self, lease: Lease) -> FileRef | None:
+        try:
+            note = b"".join([chunk async for chunk in self._parts.blobs.read(f"{_folder(lease)}/{NOTE}")])
+        except FileDoesNotExist:
+            return None
+        return msgspec.json.decode(note, type=FileRef)
+
+    def _read(self, text: str, use: Use) -> Lease:
+        lease = read(self._parts.secret, use, text)
+        if lease is None:
+            raise LeaseDoesNotExist(text)
+        return lease
+
+    async def _held(self, lease: Lease, scope: Scope, text: str) -> Task:
+        task = await self._visible(lease, scope, text)
+        _check_held(lease, task)
+        return task
+
+    async def _visible(self, lease: Lease, scope: Scope, text: str) -> Task:
+        """Return a lease's task, whatever became of it; a foreign lease is one that never was."""
+        task = await self._parts.store.get(ALL, lease.task_id)
+        if task is None:
+            raise _lost(lease)
+        if scope.owner not in (None, task.owner):
+            raise LeaseDoesNotExist(text)
+        return task
+
+    def _lock(self, lease: Lease) -> asyncio.Lock:
+        return self._locks.setdefault(lease, asyncio.Lock())
+
+
+def _check_held(lease: Lease, task: Task) -> None:
+    if task.status is not Status.RUNNING or not lease.held(task):
+        raise _lost(lease)
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(lease.task_id, lease.attempt)
+
+
+def _folder(lease: Lease) -> str:
+    """Return where an attempt's uploads are: no other attempt, and no other lease of this one, has the same."""
+    return f"t/{lease.task_id}/out/{lease.attempt}-{lease.node.removeprefix(PREFIX)}"
+
+
+async def _write(writer: BlobWriter, chunks: AsyncIterator[bytes]) -> tuple[int, str]:
+    try:
+        async for chunk in chunks:
+            await writer.write(chunk)
+        return await writer.commit()
+    except BaseException:
+        await writer.abort()
+        raise
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data
