@@ -75,8 +75,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
 
     One that does not serve has a small HTTP interface, and must share its store with others that do.
     """
-    catalog = load_catalog(settings.jobs)
-    clock = SteadyClock()
+    catalog, clock = load_catalog(settings.jobs), SteadyClock()
     data = settings.data.absolute()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
@@ -119,7 +118,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
             fetching=_fetching(settings),
             uploading=Uploading(seconds_max=settings.upload_max_seconds, tries_max=settings.upload_tries_max),
             broker=await _started_broker(settings, name, stack),
-            lending=Lending(timeout_seconds=settings.job_timeout_seconds, result_bytes_max=settings.result_bytes_max),
+            lending=_lending(settings),
             secret=keyring.secret,
         )
         engine, http = await _started(parts, keyring, clock, settings, stack)
@@ -208,6 +207,10 @@ def _timing(settings: Settings) -> Timing:
         key_seconds=settings.key_seconds,
         file_seconds=settings.file_seconds,
     )
+
+
+def _lending(settings: Settings) -> Lending:
+    return Lending(timeout_seconds=settings.job_timeout_seconds, result_bytes_max=settings.result_bytes_max)
 
 
 def _fetching(settings: Settings) -> Fetching:
