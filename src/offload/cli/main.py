@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         with _quiet_pipe():
-            options = _parse(given)
+            options = parse(given)
             found: int = options.run(options)
             sys.stdout.flush()
             return found
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _told(error)
 
 
-def _parse(given: list[str]) -> argparse.Namespace:
+def parse(given: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="offload", description=_DESCRIPTION, epilog=_EXAMPLES, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
