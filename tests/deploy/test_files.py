@@ -1,4 +1,4 @@
-"""The files for deployments say what the program understands; compose, nginx and haproxy read them without a complaint."""
+"""The files for deployments say what the program understands, and compose reads its file without a complaint."""
 
 import os
 import re

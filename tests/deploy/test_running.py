@@ -1,4 +1,4 @@
-"""What examples/deploy describes is run: API nodes and worker nodes over PostgreSQL, behind nginx and behind haproxy."""
+"""What examples/deploy describes is run: API nodes and workers over PostgreSQL, behind nginx and behind haproxy."""
 
 import hashlib
 import os
