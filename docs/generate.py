@@ -13,7 +13,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from offload.core import errors, mark, schedule_errors, transitions
+import msgspec
+
+from offload.core import errors, mark, promises, schedule_errors, transitions
 from offload.core.retry import Retry
 from offload.core.task import Reason, Status
 from offload.http.problems import PROBLEMS
@@ -49,6 +51,14 @@ def settings() -> str:
 
     rows = [[f"`{spec.name}`", f"`{spec.default}`", spec.kind.unit, _sentence(spec.help)] for spec in SPECS.values()]
     return table(["setting", "default", "is a", "what it is"], rows)
+
+
+def backends(kind: str) -> str:
+    rows = [list(msgspec.structs.asdict(each).values()) for each in promises.tables()[kind]]
+    names = [field.name for field in msgspec.structs.fields(promises.tables()[kind][0])]
+    said = {"accepted": "a 202 means", "recovery": "the tasks of a dead node run again", "nodes": "nodes on it",
+            "lost": "lost with its messages", "latency": "how soon", "kept": "a file is kept when"}  # fmt: skip
+    return table([said.get(name, name) for name in names], rows)
 
 
 def problems() -> str:
@@ -265,6 +275,9 @@ def _sentence(text: str) -> str:
 GENERATORS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "problems": problems,
+    "stores": lambda: backends("stores"),
+    "brokers": lambda: backends("brokers"),
+    "files": lambda: backends("files"),
     "python-errors": python_errors,
     "reasons": reasons,
     "states": states,

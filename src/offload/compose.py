@@ -261,11 +261,13 @@ def _http_config(settings: Settings, catalog: Catalog) -> HttpConfig:
 
 
 def _promises(settings: Settings) -> Promises:
-    store = "postgresql" if file_of(settings) is None else "sqlite"
+    kind = "sqlite" if file_of(settings) is not None else "postgresql"
     return Promises(
-        store=store,
+        store=kind,
         durability=settings.durability,
-        accepted=accepted_with(store, settings.durability),
+        broker=settings.broker.partition(":")[0],
+        blobs=settings.blobs.partition(":")[0] or "file",
+        accepted=accepted_with(kind, settings.durability),
         recovery_seconds_max=settings.lease_seconds + settings.sweep_seconds,
         limits={
             name: value

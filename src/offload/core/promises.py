@@ -4,7 +4,7 @@ from offload.core.task import Record, Seconds
 
 
 class Backend(Record, frozen=True, kw_only=True):
-    """One store, and what is true with it."""
+    """One kind of store, and what is true with it."""
 
     store: str
     durability: str
@@ -48,6 +48,55 @@ BACKENDS = (
     ),
 )  # fmt: skip
 
+
+class Carrier(Record, frozen=True, kw_only=True):
+    """One kind of broker, and what becomes of tasks when it misbehaves."""
+
+    broker: str
+    carries: str
+    lost: str
+    """What is lost with its messages."""
+    latency: str
+
+
+LATENCY = "a task starts as soon as a node hears of it; without the broker, at the next look, every `sweep_seconds`"
+HINT = "nothing: its tokens are hints, and what there is to do stands in the store"
+BROKERS = (
+    Carrier(
+        broker="native", carries="nothing: nodes of one store hear of each other through the store itself",
+        lost="nothing", latency="a task starts as soon as there is a free place; on another node within milliseconds",
+    ),
+    Carrier(
+        broker="rabbitmq", carries="a token for each ready task, in a quorum queue with publisher confirms",
+        lost=HINT, latency=LATENCY,
+    ),
+    Carrier(
+        broker="redis", carries="a token for each ready task, in a stream with a consumer group", lost=HINT,
+        latency=LATENCY,
+    ),
+    Carrier(broker="sqs", carries="a token for each ready task", lost=HINT, latency=LATENCY),
+)  # fmt: skip
+
+
+class Files(Record, frozen=True, kw_only=True):
+    """One kind of place for files, and when a file counts as kept."""
+
+    blobs: str
+    kept: str
+    shared: str
+
+
+FILES = (
+    Files(
+        blobs="file", kept="its bytes and its name in the directory are synced before the task's row is written",
+        shared="by nodes that see the same directory",
+    ),
+    Files(
+        blobs="s3, gs, az", kept="the store has confirmed the whole object before the task's row is written",
+        shared="by every node",
+    ),
+)  # fmt: skip
+
 OUTCOME = (
     "Every accepted task gets exactly one recorded outcome. Its code runs at least once after a crash, and at most "
     "once with max_attempts=1."
@@ -77,6 +126,11 @@ class Promises(Record, frozen=True, kw_only=True):
     limits: dict[str, float] = {}
     """Bytes, counts and seconds, as their names say."""
     retention: dict[str, Seconds] = {}
+
+
+def tables() -> dict[str, tuple[Record, ...]]:
+    """Return what is true with each store, broker and place for files, whichever this node uses."""
+    return {"stores": BACKENDS, "brokers": BROKERS, "files": FILES}
 
 
 def accepted_with(store: str, durability: str) -> str:

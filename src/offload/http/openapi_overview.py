@@ -38,11 +38,12 @@ OVERVIEW = closed(
     },
     optional=("ready", "checks", "workers", "worker_deaths", "callback_hosts_failing"),
 )
+WORDS: Schema = {"type": "object", "additionalProperties": text()}
 NUMBERS: Schema = {"type": "object", "additionalProperties": number()}
 PROMISES = closed({
     "store": text(), "durability": text(), "broker": text(), "blobs": text(), "accepted": text("What a 202 means."),
     "recovery_seconds_max": number(), "outcome": text(), "order": text(), "delivery": text(), "limits": NUMBERS,
-    "retention": NUMBERS,
+    "retention": NUMBERS, "stores": array(WORDS), "brokers": array(WORDS), "files": array(WORDS),
 })  # fmt: skip
 SESSION = closed(
     {

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from offload.core.errors import TooManyStreams
 from offload.core.history import KEPT_SECONDS, STEP_SECONDS
+from offload.core.promises import tables
 from offload.core.task import Seconds
 from offload.http.call import Call
 from offload.http.events import EventAnswer
@@ -41,7 +42,7 @@ async def get_overview_events(call: Call) -> Response:
 
 async def get_promises(call: Call) -> Response:
     """What this node promises: what a 202 means, when lost work comes back, the order, the limits."""
-    return json_answer(encode(msgspec.structs.asdict(call.config.promises)))
+    return json_answer(encode({**msgspec.structs.asdict(call.config.promises), **tables()}))
 
 
 async def _follow(call: Call) -> AsyncIterator[bytes]:
