@@ -37,6 +37,7 @@ faults: .venv/.dev ## deep fault runs: many simulated lives, and as root many po
 	@SIMULATION_SEEDS=$(or $(SEEDS),10000) $(BIN)/python -m pytest -q -n 2 tests/simulation
 	@BROKER_ROUNDS=$(or $(ROUNDS),50) $(BIN)/python -m pytest -q -s tests/faults/test_brokers.py
 	@POWER_CUTS=$(or $(CUTS),60) $(BIN)/python -m pytest -q -s tests/faults/test_power_cut.py
+	@NODE_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest -q tests/faults/test_many_nodes.py
 	@S3_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q tests/faults/test_s3_away.py
 
 bench: .venv/.bench ## measure on this machine; prints a table and writes it to bench/results/

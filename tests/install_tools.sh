@@ -16,6 +16,7 @@ initdb postgresql the tests with PostgreSQL
 nginx nginx-light the tests of deployments
 haproxy haproxy the tests of deployments
 docker-compose docker-compose the test of compose.yaml
+faketime faketime the test of nodes whose clocks are wrong
 END
 }
 has() {

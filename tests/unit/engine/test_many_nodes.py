@@ -11,10 +11,12 @@ from offload import job
 from offload.core.admission import Capacity
 from offload.core.catalog import Catalog
 from offload.core.errors import QueueFull, StoreUnavailable
+from offload.core.keys import KeyScope, Wish
 from offload.core.outcome import LocalFile, Succeeded, Unrun
-from offload.core.ring import Ring
+from offload.core.ring import KEYS, Ring
 from offload.core.task import ALL, Progress, Status
 from offload.core.transitions import Change
+from offload.engine.keyring import Keyring
 from offload.engine.parts import Timing
 from offload.ports import Note
 from offload.ports.bell import Bell
@@ -370,3 +372,23 @@ async def test_an_end_that_the_store_took_and_could_not_confirm_is_recorded_once
         assert task.result_file is not None
         assert (await it.engine.blobs.local_path(task.result_file.blob)).read_bytes() == b"large"
         assert it.engine.stats.stale_results == 0
+
+
+async def test_a_key_that_one_node_makes_or_revokes_is_known_to_the_others_at_once(tmp_path: Path) -> None:
+    together = Together()
+    async with (
+        kit(tmp_path / "1", CATALOG, together=together, node="one", timing=SLOW) as one,
+        kit(tmp_path / "2", CATALOG, together=together, node="two", timing=SLOW) as two,
+    ):
+        rings = [Keyring(together.memory.keys, together.clock, it.engine.parts.ringer) for it in (one, two)]
+        for it, ring in zip((one, two), rings, strict=True):
+            it.engine.neighbours.on({KEYS: ring.load})
+        made = await rings[0].create(Wish(owner="acme", scopes=(KeyScope.READ,)))
+        await until(lambda: rings[1].locked and rings[1].find(made.token.encode()) is not None)
+        await rings[0].revoke(made.key.id)
+        await until(lambda: _revoked(rings[1], made.token))
+
+
+def _revoked(keyring: Keyring, token: str) -> bool:
+    holder = keyring.find(token.encode())
+    return holder is not None and holder.key.revoked_at is not None
