@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from tests.browser.canary import Canary, listening
 from tests.browser.chromium import chromium
 from tests.browser.hostile_files import cases, hostile
+from tests.browser.pictures import PNG
 from tests.servers import Server
 
 JOBS = Path(__file__).with_name("jobs_that_keep.py")
-PNG = (
-    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
-    b"\x00\x00\x00\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\x00\x05\x00\x01\xff\x89\x99=\x1d\x00\x00\x00\x00IEND\xaeB`\x82"
-)
 AT_ONCE = 40
 USED = ("html", "svg", "js", "css", "pdf", "gif-and-js")
 BOUNDARY = "between-the-parts"
@@ -132,7 +128,6 @@ def check_header(answer: httpx2.Response) -> None:
         )
 
 
-@pytest.mark.deadline(300)
 def test_whatever_is_kept_runs_nothing_in_a_browser(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data") as server, watching(server) as watched:
         found = kept(server, watched.canary.url)
