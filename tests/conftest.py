@@ -12,6 +12,7 @@ import pytest
 from tests.backends.rabbitmq import RabbitServer
 from tests.backends.redis import RedisServer
 from tests.backends.sqs import SqsServer
+from tests.conformance.postgres import Databases, databases
 
 DEADLINE_SECONDS = 60.0
 
@@ -62,6 +63,13 @@ def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit
 def sqs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqsServer]:
     with SqsServer(tmp_path_factory.mktemp("sqs")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Databases]:
+    """Return what makes databases on one server of this test run; who wants to kill one starts another."""
+    with databases() as made:
+        yield made
 
 
 def _deadline_seconds(item: pytest.Function) -> float:

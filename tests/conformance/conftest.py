@@ -12,14 +12,7 @@ from tests.backends.s3 import S3, Seaweed
 from tests.conformance import blob_places
 from tests.conformance.blob_places import Place
 from tests.conformance.making import OpenStore, Store
-from tests.conformance.postgres import Databases, databases
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Databases]:
-    """Return what makes databases on a server of this test run."""
-    with databases() as made:
-        yield made
+from tests.conformance.postgres import Databases
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

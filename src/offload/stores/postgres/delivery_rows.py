@@ -31,13 +31,13 @@ ENTER = """
     SELECT v.host, 1, 0, v.due_at, v.due_at FROM unnest($1::text[], $2::float8[]) v (host, due_at) ORDER BY v.host
         ON CONFLICT (host) DO UPDATE SET due_at = least(callback_hosts.due_at, excluded.due_at)
 """
-# index: deliveries_of_task
+# index: deliveries_of_task; the empty text keeps the one on the state out, which would find those of all tasks
 FORGET_PROGRESS = """
-    DELETE FROM deliveries WHERE task = ANY($1::bigint[]) AND type = 'task.progress' AND state <> 'PENDING'
+    DELETE FROM deliveries WHERE task = ANY($1::bigint[]) AND type = 'task.progress' AND state || '' <> 'PENDING'
 """
 PROGRESS_WAITS = """
     SELECT task FROM deliveries
-     WHERE task = ANY($1::bigint[]) AND type = 'task.progress' AND state = 'PENDING' AND lease_until IS NULL
+     WHERE task = ANY($1::bigint[]) AND type = 'task.progress' AND state || '' = 'PENDING' AND lease_until IS NULL
 """
 
 _told = msgspec.json.Decoder(Told)

@@ -17,12 +17,11 @@ EXPIRED = """
          ORDER BY expires_at, key LIMIT $2 FOR UPDATE SKIP LOCKED) t
       JOIN requests r ON r.key = t.key ORDER BY t.expires_at, t.key
 """
-# index: tasks_ended
+# index: tasks_ended. Only what has ended has a time at which it did.
 ENDED = """
     SELECT t.key, r.id, t.payload_dropped FROM (
         SELECT key, finished_at, payload_dropped FROM tasks
-         WHERE finished_at IS NOT NULL AND finished_at <= $1 AND status IN ('DONE', 'FAILED', 'CANCELED', 'DELETED')
-           AND key < (SELECT max(key) FROM tasks)
+         WHERE finished_at IS NOT NULL AND finished_at <= $1 AND key < (SELECT max(key) FROM tasks)
          ORDER BY finished_at, key LIMIT $2 FOR UPDATE SKIP LOCKED) t
       JOIN requests r ON r.key = t.key ORDER BY t.finished_at, t.key
 """
