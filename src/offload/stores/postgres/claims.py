@@ -12,7 +12,7 @@ from offload.stores.postgres.batch import event_row
 from offload.stores.postgres.counts import Moves
 from offload.stores.postgres.delivery_rows import add_deliveries
 from offload.stores.postgres.rows import EVENTS, TASK, WHOLE, Row, task_from
-from offload.stores.postgres.statements import Connection, insert
+from offload.stores.postgres.statements import Connection, Together
 
 ENTERING_MAX = 1_000
 """Delayed tasks that enter the line in one claim: when a million come due at once, a claim stays short."""
@@ -83,8 +83,10 @@ async def claim(connection: Connection, slot: int, asks: Sequence[Ask], facts: F
             moves.move(place, "QUEUED", ready=True, input_bytes=task.input_bytes, sign=-1)
             moves.move(place, "RUNNING", ready=False, input_bytes=task.input_bytes, sign=1)
             taken.append(msgspec.structs.replace(change.after, event_count=task.event_count + 1))
-    await insert(connection, "events", EVENTS, events)
-    await moves.write(connection, slot)
+    together = Together()
+    together.insert("events", EVENTS, events)
+    moves.put(together, slot)
+    await together.run(connection)
     await add_deliveries(connection, deliveries)
     return taken
 

@@ -1,7 +1,7 @@
 """What waits and runs, counted in parts: each connection that writes adds to rows of its own."""
 
 from offload.ports import Depth
-from offload.stores.postgres.statements import Connection, insert
+from offload.stores.postgres.statements import Connection, Together
 
 Place = tuple[str, str]
 """A queue and a job."""
@@ -49,9 +49,10 @@ class Moves:
         """A QUEUED task has come due."""
         self._moves.setdefault(place, [0, 0, 0, 0])[1] += 1
 
-    async def write(self, connection: Connection, slot: int) -> None:
+    def put(self, together: Together, slot: int) -> None:
+        """Have them written."""
         rows = [(slot, *place, *move) for place, move in sorted(self._moves.items()) if any(move)]
-        await insert(connection, "counts", _TYPES, rows, _ADD)
+        together.insert("counts", _TYPES, rows, _ADD)
 
 
 async def depths(connection: Connection) -> list[Depth]:

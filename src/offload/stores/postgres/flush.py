@@ -6,7 +6,7 @@ from offload.core.task import Task
 from offload.stores.postgres.batch import Batch, Crossed, enters_line, event_row
 from offload.stores.postgres.delivery_rows import LOCK_HOSTS, add_deliveries
 from offload.stores.postgres.rows import EVENTS, OUTCOMES, REQUESTS, TASKS, Row, request_row, tags_from, task_row
-from offload.stores.postgres.statements import Connection, columns, insert, update_tasks
+from offload.stores.postgres.statements import Connection, Together, columns
 
 IDEMPOTENCY = {"owner": "text", "name": "text", "fingerprint": "text", "task": "bigint", "created_at": "float8"}
 TAGS = {"name": "text", "value": "text", "key": "bigint"}
@@ -38,17 +38,24 @@ DROP_PAYLOADS = (
 async def flush(batch: Batch, slot: int) -> list[Task]:
     """Write what was decided; return the new tasks, in the order in which they were made. Raise Crossed."""
     connection = batch.connection
-    made = await _insert_new(batch)
-    await insert(connection, "events", EVENTS, batch.events)
-    await insert(connection, "outcomes", OUTCOMES, list(batch.outcomes.values()), _NEW_OUTCOME)
+    made = await batch.with_keys()
+    if batch.stale:
+        await connection.execute(FORGET_KEYS, *columns(sorted(batch.stale)))
     if batch.files:
         await connection.execute(SET_FILES, *columns(list({row[0]: row for row in batch.files}.values())))
+    together = Together()
+    asked, used = _put_new(together, batch, made)
+    together.insert("events", EVENTS, batch.events)
+    together.insert("outcomes", OUTCOMES, list(batch.outcomes.values()), _NEW_OUTCOME)
+    _put_updates(together, batch)
+    batch.moves.put(together, slot)
+    written = await together.run(connection)
+    if written[: (asked > 0) + (used > 0)] != [count for count in (asked, used) if count]:
+        raise Crossed
     if batch.dropped:
         await drop_tags(connection, batch.dropped)
         for sql in DROP_PAYLOADS:
             await connection.execute(sql, batch.dropped)
-    await _update(batch)
-    await batch.moves.write(connection, slot)
     if batch.hosts:
         hosts = {*batch.hosts, *(delivery.host for _, delivery in batch.deliveries)}
         await connection.execute(LOCK_HOSTS, sorted(hosts))
@@ -63,48 +70,34 @@ async def drop_tags(connection: Connection, keys: Sequence[int]) -> None:
         await connection.execute(DROP_TAGS, *columns(rows))
 
 
-async def _insert_new(batch: Batch) -> list[Task]:
-    made = await batch.with_keys()
-    if not made:
-        return []
-    connection = batch.connection
-    asked: list[Row] = []
+def _put_new(together: Together, batch: Batch, made: Sequence[Task]) -> tuple[int, int]:
+    """Have new tasks written; return how many rows the first one or two writes must come to."""
+    rows: list[Row] = []
+    used: list[Row] = []
     for task, new in zip(made, batch.made, strict=True):
-        asked.append(request_row(task, new.fingerprint))
         batch.events += [event_row(task.key, n, event) for n, event in enumerate(new.events, 1)]
-    asked.sort(key=lambda row: str(row[1]))  # by id: two nodes that are given the same ids meet them in one order
-    if await insert(connection, "requests", REQUESTS, asked, "ON CONFLICT (id) DO NOTHING") < len(asked):
-        raise Crossed
-    rows = []
-    for task, new in zip(made, batch.made, strict=True):
         ready = enters_line(task, new.events)
         rows.append(task_row(task, ready))
         place = (task.queue, task.job)
         batch.moves.move(place, task.status.value, ready=ready, input_bytes=task.input_bytes, sign=1)
-    await insert(connection, "tasks", TASKS, rows)
-    await insert(connection, "tags", TAGS, [(*tag, task.key) for task in made for tag in task.tags.items()])
-    await _use_keys(connection, batch, made)
-    return made
+        if new.idempotency_key is not None:
+            used.append((task.owner, new.idempotency_key, new.fingerprint, task.key, task.created_at))
+    # in one order: two nodes that are given the same ids and keys do not wait for each other in a circle
+    asked = [request_row(task, new.fingerprint) for task, new in zip(made, batch.made, strict=True)]
+    asked.sort(key=lambda row: str(row[1]))
+    together.insert("requests", REQUESTS, asked, "ON CONFLICT (id) DO NOTHING")
+    together.insert("idempotency", IDEMPOTENCY, sorted(used), "ON CONFLICT (owner, name) DO NOTHING")
+    together.insert("tasks", TASKS, rows)
+    together.insert("tags", TAGS, [(*tag, task.key) for task in made for tag in task.tags.items()])
+    return len(asked), len(used)
 
 
-async def _use_keys(connection: Connection, batch: Batch, made: Sequence[Task]) -> None:
-    if batch.stale:
-        await connection.execute(FORGET_KEYS, *columns(sorted(batch.stale)))
-    used = sorted(
-        (task.owner, new.idempotency_key, new.fingerprint, task.key, task.created_at)
-        for task, new in zip(made, batch.made, strict=True)
-        if new.idempotency_key is not None
-    )
-    if await insert(connection, "idempotency", IDEMPOTENCY, used, "ON CONFLICT (owner, name) DO NOTHING") < len(used):
-        raise Crossed
-
-
-async def _update(batch: Batch) -> None:
-    """Write the updates, those of the same columns in one statement."""
+def _put_updates(together: Together, batch: Batch) -> None:
+    """Have the updates written, those of the same columns in one."""
     by_columns: dict[tuple[str, ...], list[Row]] = {}
     for key, updates in batch.updates.items():
         names = tuple(sorted(updates))
         by_columns.setdefault(names, []).append((key, *map(updates.__getitem__, names)))
     by_columns.pop((), None)  # an empty note changes nothing
     for names, rows in by_columns.items():
-        await update_tasks(batch.connection, names, rows)
+        together.update_tasks(names, rows)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from offload.core.task import Task
 from offload.stores.postgres.counts import Moves
 from offload.stores.postgres.flush import drop_tags
-from offload.stores.postgres.statements import Connection
+from offload.stores.postgres.statements import Connection, Together
 
 # One that a worker has taken by now is left: it is a task like any other, of which its client does not know.
 UNTOUCHED = """
@@ -31,4 +31,6 @@ async def unmake(connection: Connection, slot: int, *, tasks: Sequence[Task]) ->
     await drop_tags(connection, keys)
     for sql in UNMAKE:
         await connection.execute(sql, keys)
-    await moves.write(connection, slot)
+    together = Together()
+    moves.put(together, slot)
+    await together.run(connection)
