@@ -73,7 +73,7 @@ async def drop_tags(connection: Connection, keys: Sequence[int]) -> None:
 def _put_new(together: Together, batch: Batch, made: Sequence[Task]) -> tuple[int, int]:
     """Have new tasks written; return how many rows the first one or two writes must come to."""
     rows: list[Row] = []
-    used: list[Row] = []
+    used: list[tuple[str, str, str, int, float]] = []
     for task, new in zip(made, batch.made, strict=True):
         batch.events += [event_row(task.key, n, event) for n, event in enumerate(new.events, 1)]
         ready = enters_line(task, new.events)
