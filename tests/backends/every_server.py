@@ -1,4 +1,7 @@
-"""The store of every server that tests start, when `EVERY_SERVER_ON=postgresql` asks for another than the usual."""
+"""The store of every server that tests start, when `EVERY_SERVER_ON=postgresql` asks for another than the usual.
+
+What tests say of the SQLite file itself does not hold then: that it has one owner, that commands find the keys in it.
+"""
 
 import atexit
 import hashlib
