@@ -258,7 +258,7 @@ def test_the_page_comes_back_after_the_server_and_remembers(tmp_path: Path) -> N
         ("a.json", "application/json", '{"a": [1, 2]}', "pre.value"),
         ("a.txt", "text/plain", "words", "pre.value"),
         ("a.wav", "audio/wav", "RIFF", "audio"),
-        ("a.pdf", "application/pdf", "%PDF-1.4", "text=Show PDF"),
+        ("a.pdf", "application/pdf", "%PDF-1.4", ".paper"),
     ],
 )
 def test_results_are_shown_as_what_they_are(tmp_path: Path, name: str, kind: str, text: str, shown: str) -> None:

@@ -20,10 +20,10 @@ PAGE_POLICY = (
 )
 DASHBOARD_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
-    b"frame-src blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
     b"require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""Previews of PDF files are the browser's own, in a frame; nothing may ever become a script."""
+"""Nothing may ever become a script, nor be framed."""
 DASHBOARD_TYPES = {"js": "text/javascript", "css": "text/css"}
 ASSETS = {"style.css": "text/css", "docs.js": "text/javascript", "mark.svg": "image/svg+xml"}
 CLIENT_TYPES = {".js": "text/javascript", ".d.ts": "text/plain"}
