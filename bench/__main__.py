@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bench import http_bench, sync_flask
+from bench import http_bench, nodes_bench, sync_flask
 from bench.http_bench import FULL, QUICK, Row, Scale
 from bench.servers import machine
 
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[Scale], Iterable[Row]]] = {
     "accepting": http_bench.accepting,
     "running": http_bench.running,
     "queued": http_bench.queued,
+    "nodes": nodes_bench.nodes,
     "flask": lambda scale: sync_flask.compared(),
 }
 

@@ -44,7 +44,7 @@ def accepting(scale: Scale) -> Iterator[Row]:
         server.ask("POST", "/v1/queues/parked/pause")
         yield from _accepts(server, scale, "idle")
         server.ask("POST", "/v1/queues/busy/pause")
-        _fill(server, "compute", int(scale.seconds * 60), {"seconds": 0.1})
+        fill(server, "compute", int(scale.seconds * 60), {"seconds": 0.1})
         server.ask("POST", "/v1/queues/busy/resume")
         yield from _accepts(server, scale, "every core runs 100 ms jobs")
         state = server.ask("GET", "/v1/queues/busy")
@@ -70,7 +70,7 @@ def queued(scale: Scale) -> Iterator[Row]:
         for many in (scale.few, scale.many):
             server.ask("POST", "/v1/queues/noop/pause")
             have = server.ask("GET", "/v1/queues/noop")["queued"]
-            filled = _timed(partial(_fill, server, "noop", many - have, {"number": 1}))
+            filled = _timed(partial(fill, server, "noop", many - have, {"number": 1}))
             if many == scale.many:
                 rate = (many - have) / filled
                 yield Row(what="accepts in batches of 1,000", figure=f"{rate:,.0f} tasks/s", remark="durable")
@@ -98,7 +98,7 @@ def _accepts(server: Server, scale: Scale, state: str) -> Iterator[Row]:
 
 def _drain(server: Server, scale: Scale) -> Row:
     server.ask("POST", "/v1/queues/noop/pause")
-    _fill(server, "noop", scale.tasks, {"number": 1})
+    fill(server, "noop", scale.tasks, {"number": 1})
 
     def drained() -> None:
         server.ask("POST", "/v1/queues/noop/resume")
@@ -141,7 +141,8 @@ def _run_rate(server: Server, scale: Scale) -> float:
     return float(before - after) / spent
 
 
-def _fill(server: Server, job: str, number: int, input: dict[str, object]) -> None:
+def fill(server: Server, job: str, number: int, input: dict[str, object]) -> None:
+    """Submit so many tasks, in batches."""
     connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
     one = {"job": job, "input": input, "run": True}
     whole, rest = divmod(max(number, 0), BATCH)

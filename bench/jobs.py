@@ -16,6 +16,12 @@ def noop(number: int = 0) -> int:
     return number
 
 
+@job(queue="naps")
+def nap(seconds: float = 0.05) -> None:
+    """Wait for something elsewhere, and leave the cores alone."""
+    time.sleep(seconds)
+
+
 @job(queue="busy")
 def compute(seconds: float = 0.1) -> int:
     """Use a core for so long, and hold the interpreter meanwhile."""

@@ -18,7 +18,7 @@ FAST = ("--lease-seconds", "2", "--heartbeat-seconds", "0.5", "--sweep-seconds",
 
 
 class Fleet:
-    """Servers without workers and nodes that only work, started side by side; leaving stops them all."""
+    """Servers without workers, and nodes that only work, started side by side; leaving stops them all."""
 
     def __init__(self, jobs: Path, home: Path, store: str, *flags: str, serving: int, working: int) -> None:
         self._jobs, self._home = jobs, home

@@ -1,4 +1,4 @@
-"""Two servers and two nodes that work, on one database: a client notices nothing of that."""
+"""A server without workers, one with, and two nodes that only work, on one database: clients notice nothing of that."""
 
 import asyncio
 import json
@@ -12,7 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.fleet import Client, Fleet, fleet
+from tests.backends.postgres import Postgres
+from tests.fleet import Client, Fleet
 
 JOBS = Path(__file__).parent / "fleet_jobs.py"
 SLOW = ("--sweep-seconds", "30", "--heartbeat-seconds", "10", "--lease-seconds", "30")
@@ -21,8 +22,12 @@ SLOW = ("--sweep-seconds", "30", "--heartbeat-seconds", "10", "--lease-seconds",
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with fleet(JOBS, tmp_path_factory.mktemp("fleet"), *SLOW) as it:
-        yield it
+    home = tmp_path_factory.mktemp("fleet")
+    with Postgres() as server:
+        it = Fleet(JOBS, home, server.create("one"), *SLOW, serving=1, working=2)
+        it.serving.append(it.node("serves-and-works", "serve", "--workers", "1"))
+        with it:
+            yield it
 
 
 def both(nodes: Fleet) -> tuple[httpx2.AsyncClient, httpx2.AsyncClient]:
@@ -105,7 +110,7 @@ async def test_the_nodes_know_each_other(nodes: Fleet) -> None:
         found = {node["name"]: node for node in (await two.get("/v1/nodes")).json()["nodes"]}
         assert {node.name for node in nodes.working} <= set(found)
         assert sorted((node["present"], node["serves"], node["workers"]) for node in found.values()) == [
-            (True, False, 2), (True, False, 2), (True, True, 0), (True, True, 0)
+            (True, False, 2), (True, False, 2), (True, True, 0), (True, True, 1)
         ]  # fmt: skip
     async with httpx2.AsyncClient(base_url=nodes.working[0].url) as http:
         assert (await http.get("/readyz")).status_code == 200
@@ -123,7 +128,7 @@ async def test_a_burst_to_both_servers_is_shared_by_the_nodes_that_work(nodes: F
         workers = set()
         for task in ended:
             workers |= set(await _nodes_of(client, task["id"]))
-        assert workers == {node.name for node in nodes.working}
+        assert workers > {node.name for node in nodes.working}, "the server that has a worker helped"
 
 
 async def _nodes_of(client: Client, task_id: str) -> list[str]:

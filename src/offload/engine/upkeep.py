@@ -20,7 +20,8 @@ log = logging.getLogger("offload.upkeep")
 
 BATCH = 200
 PAUSE_SECONDS = 0.001
-DUE_SECONDS_MIN = 0.005
+DUE_SECONDS_MIN, DUE_SECONDS_MIN_SHARED = 0.005, 0.05
+"""Between two sweeps for due times; longer when other nodes sweep the same store for the same times."""
 PATIENT_BEATS = 2
 """So many heartbeats after the store was out of reach those who hold leases have for renewing them."""
 SWEEP_SECONDS = 86_400.0
@@ -64,7 +65,8 @@ class Reaper:
                 self._be_patient()
             seconds = parts.timing.sweep_seconds * (1.0 if parts.ringer.alone else 0.8 + 0.2 * parts.chance())
             if self._due_at is not None:
-                seconds = min(seconds, max(DUE_SECONDS_MIN, self._due_at - parts.clock.now()))
+                least = DUE_SECONDS_MIN if parts.ringer.alone else DUE_SECONDS_MIN_SHARED
+                seconds = min(seconds, max(least, self._due_at - parts.clock.now()))
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()

@@ -158,11 +158,11 @@ async def kit(
     together: Together | None = None,
     node: str = "node-1",
     runs: Sequence[str] | None = None,
+    files_at: str = "",
 ) -> AsyncIterator[Kit]:
     """Start an engine, alone or `together` with others, which `runs` all jobs or some; leaving stops it."""
-    clock = HandClock() if together is None else together.clock
-    memory = MemoryStore() if together is None else together.memory
-    nodes = MemoryNodes() if together is None else together.nodes
+    shared = together or Together()
+    clock, memory = shared.clock, shared.memory
     ringer = Ringer(LocalBell() if together is None else together.bell())
     store: TaskStore = memory if wrap_store is None else wrap_store(memory)
     local = LocalBlobs(root / "blobs")
@@ -178,7 +178,7 @@ async def kit(
         queues=memory,
         files=memory,
         deliveries=memory.deliveries,
-        nodes=nodes,
+        nodes=shared.nodes,
         history=memory.history,
         schedules=memory.schedules,
         blobs=blobs,
@@ -193,6 +193,7 @@ async def kit(
         chance=lambda: 0.5,
         fetching=fetching or Fetching(),
         uploading=uploading or Uploading(),
+        files_at=files_at,
         broker=broker,
     )
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=0), clock)

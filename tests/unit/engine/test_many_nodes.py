@@ -1,7 +1,7 @@
 """Several nodes on one store: what is done on one is known on the others, quickly with a bell and surely without."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,10 +12,9 @@ from offload.core.admission import Capacity
 from offload.core.catalog import Catalog
 from offload.core.errors import QueueFull, StoreUnavailable
 from offload.core.keys import KeyScope, Wish
-from offload.core.outcome import LocalFile, Succeeded, Unrun
+from offload.core.outcome import Succeeded
 from offload.core.ring import KEYS, Ring
 from offload.core.task import ALL, Progress, Status
-from offload.core.transitions import Change
 from offload.engine.keyring import Keyring
 from offload.engine.parts import Timing
 from offload.ports import Note
@@ -284,6 +283,16 @@ async def test_nodes_know_each_other_and_one_without_workers_is_ready_while_anot
         await until(lambda: not front.engine.health().ready)
 
 
+async def test_nodes_whose_files_are_not_the_same_say_so(tmp_path: Path) -> None:
+    together = Together()
+    async with kit(tmp_path / "1", CATALOG, together=together, node="one", timing=DEAF, files_at="s3://a") as one:
+        assert "files" not in one.engine.health().checks
+        async with kit(tmp_path / "2", CATALOG, together=together, node="two", timing=DEAF, files_at="s3://b") as two:
+            await until(lambda: "node two has its files elsewhere" in one.engine.health().checks.get("files", ""))
+            assert not two.engine.health().ready
+        await until(lambda: one.engine.health().ready)
+
+
 async def test_a_node_that_works_for_others_tells_them_how_fast_it_is(tmp_path: Path) -> None:
     together = Together()
     async with (
@@ -308,70 +317,6 @@ async def _is(it: Kit, task_id: str, status: Status) -> bool:
 async def _state(it: Kit, state: str) -> bool:
     (queue,) = await it.engine.queues()
     return queue.state == state
-
-
-class LateStore:
-    """A store whose answers to changes come late; the changes themselves do not."""
-
-    def __init__(self, memory: MemoryStore) -> None:
-        self._memory = memory
-        self.answers = asyncio.Event()
-        self.answers.set()
-        self.answered = 0
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._memory, name)
-
-    async def apply(self, changes: Sequence[Change]) -> list[bool]:
-        written = await self._memory.apply(changes)
-        await self.answers.wait()
-        self.answered += 1
-        return written
-
-
-async def test_a_task_that_is_claimed_anew_before_its_release_could_be_told_is_held(tmp_path: Path) -> None:
-    stores: list[LateStore] = []
-
-    def late(memory: MemoryStore) -> LateStore:
-        stores.append(LateStore(memory))
-        return stores[-1]
-
-    async with kit(tmp_path, CATALOG, wrap_store=late) as it:  # type: ignore[arg-type]
-        await it.submit(task_id=A)
-        await until(lambda: A in it.workers.running)
-        stores[0].answers.clear()
-        it.workers.end(A, Unrun())
-        await until(lambda: it.workers.started == [A, A])
-        stores[0].answers.set()
-        await until(lambda: stores[0].answered == 1)
-        await asyncio.sleep(0.01)  # nothing tells that the dispatcher has heard of it
-        it.succeed(A)
-        await until_async(lambda: _is(it, A, Status.DONE))
-
-
-async def test_an_end_that_the_store_took_and_could_not_confirm_is_recorded_once(tmp_path: Path) -> None:
-    class LostAnswers(LateStore):
-        failures = 1
-
-        async def apply(self, changes: Sequence[Change]) -> list[bool]:
-            written = await super().apply(changes)
-            if changes[0].after.status is Status.DONE and self.failures:
-                self.failures -= 1
-                raise StoreUnavailable("the connection was lost", retry_seconds=1)
-            return written
-
-    async with kit(tmp_path, CATALOG, wrap_store=LostAnswers) as it:  # type: ignore[arg-type]
-        await it.submit(task_id=A)
-        await until(lambda: A in it.workers.running)
-        result = tmp_path / "result"
-        result.write_bytes(b"large")
-        it.workers.end(A, Succeeded(file=LocalFile(path=str(result), name="a", type="text/plain", size=5)))
-        await until(lambda: it.engine.stats.store_retries == 1)
-        await until(lambda: it.engine.stats.finished.total() == 1)
-        task = await it.get(A)
-        assert task.result_file is not None
-        assert (await it.engine.blobs.local_path(task.result_file.blob)).read_bytes() == b"large"
-        assert it.engine.stats.stale_results == 0
 
 
 async def test_a_key_that_one_node_makes_or_revokes_is_known_to_the_others_at_once(tmp_path: Path) -> None:

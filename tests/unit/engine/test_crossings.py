@@ -1,0 +1,92 @@
+"""Changes that the store has taken and could not confirm in time: what crosses them, on one node and between nodes."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from offload import job
+from offload.core.catalog import Catalog
+from offload.core.errors import StoreUnavailable
+from offload.core.outcome import LocalFile, Succeeded, Unrun
+from offload.core.task import Status
+from offload.core.transitions import Change
+from offload.stores.memory import MemoryStore
+from tests.unit.engine.kit import Kit, kit
+from tests.unit.engine.waiting import until, until_async
+
+
+@job
+def noop() -> int:
+    return 1
+
+
+CATALOG = Catalog.of_jobs(noop)
+A = "10000000-0000-4000-8000-000000000000"
+
+
+class LateStore:
+    """A store whose answers to changes come late; the changes themselves do not."""
+
+    def __init__(self, memory: MemoryStore) -> None:
+        self._memory = memory
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.answered = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._memory, name)
+
+    async def apply(self, changes: Sequence[Change]) -> list[bool]:
+        written = await self._memory.apply(changes)
+        await self.answers.wait()
+        self.answered += 1
+        return written
+
+
+async def test_a_task_that_is_claimed_anew_before_its_release_could_be_told_is_held(tmp_path: Path) -> None:
+    stores: list[LateStore] = []
+
+    def late(memory: MemoryStore) -> LateStore:
+        stores.append(LateStore(memory))
+        return stores[-1]
+
+    async with kit(tmp_path, CATALOG, wrap_store=late) as it:  # type: ignore[arg-type]
+        await it.submit(task_id=A)
+        await until(lambda: A in it.workers.running)
+        stores[0].answers.clear()
+        it.workers.end(A, Unrun())
+        await until(lambda: it.workers.started == [A, A])
+        stores[0].answers.set()
+        await until(lambda: stores[0].answered == 1)
+        await asyncio.sleep(0.01)  # nothing tells that the dispatcher has heard of it
+        it.succeed(A)
+        await until_async(lambda: _is(it, A, Status.DONE))
+
+
+async def test_an_end_that_the_store_took_and_could_not_confirm_is_recorded_once(tmp_path: Path) -> None:
+    class LostAnswers(LateStore):
+        failures = 1
+
+        async def apply(self, changes: Sequence[Change]) -> list[bool]:
+            written = await super().apply(changes)
+            if changes[0].after.status is Status.DONE and self.failures:
+                self.failures -= 1
+                raise StoreUnavailable("the connection was lost", retry_seconds=1)
+            return written
+
+    async with kit(tmp_path, CATALOG, wrap_store=LostAnswers) as it:  # type: ignore[arg-type]
+        await it.submit(task_id=A)
+        await until(lambda: A in it.workers.running)
+        result = tmp_path / "result"
+        result.write_bytes(b"large")
+        it.workers.end(A, Succeeded(file=LocalFile(path=str(result), name="a", type="text/plain", size=5)))
+        await until(lambda: it.engine.stats.store_retries == 1)
+        await until(lambda: it.engine.stats.finished.total() == 1)
+        task = await it.get(A)
+        assert task.result_file is not None
+        assert (await it.engine.blobs.local_path(task.result_file.blob)).read_bytes() == b"large"
+        assert it.engine.stats.stale_results == 0
+
+
+async def _is(it: Kit, task_id: str, status: Status) -> bool:
+    return (await it.get(task_id)).status is status
