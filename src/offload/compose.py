@@ -23,7 +23,7 @@ from offload.core.catalog import Catalog
 from offload.core.errors import WrongSetting
 from offload.core.promises import Promises, accepted_with
 from offload.core.ring import KEYS
-from offload.crew import crew
+from offload.crew import crew, jobs_of
 from offload.egress import Door
 from offload.engine.deliverer import Deliverer, Pace
 from offload.engine.engine import Engine
@@ -38,7 +38,7 @@ from offload.engine.traffic import Traffic
 from offload.http.app import make_app, make_small_app
 from offload.http.config import HttpConfig
 from offload.http.telling import render
-from offload.loading import MADE, load_catalog
+from offload.loading import MADE
 from offload.ports.broker import Broker
 from offload.ports.links import BlobLinks
 from offload.settings import Settings
@@ -75,7 +75,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
 
     One that does not serve has a small HTTP interface, and must share its store with others that do.
     """
-    catalog, clock = load_catalog(settings.jobs), SteadyClock()
+    catalog, clock = jobs_of(settings), SteadyClock()
     data = settings.data.absolute()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:

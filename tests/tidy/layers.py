@@ -33,8 +33,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     # which workers a node has
     "offload.crew": (
-        "offload.core", "offload.ports", "offload.settings", "offload.workers", "offload.own_directory",
+        "offload.core", "offload.ports", "offload.loading", "offload.settings", "offload.workers",
+        "offload.own_directory", "offload.celery",
     ),
+    "offload.celery": ("offload.core", "offload.ports"),
     "offload.own_directory": (),
     "offload.blobs": ("offload.core", "offload.ports", "offload.own_directory"),
     "offload.brokers": ("offload.core", "offload.ports"),
@@ -93,6 +95,8 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.workers.child": ("msgspec", "pydantic"),
     "offload.workers.context": ("msgspec", "pydantic"),
     "offload.workers.protocol": ("msgspec",),
+    "offload.celery": ("amqp", "celery", "kombu", "msgspec"),
+    "offload.celery.limits": (),
     "offload.client": ("httpx2", "msgspec", "rich"),
     "offload.testing": (),
     "offload.wrap.apps": ("aiohttp", "msgspec", "yarl"),

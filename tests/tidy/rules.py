@@ -129,7 +129,8 @@ def _sleeps(of: Module, node: ast.AST, waits: bool) -> Iterator[str]:
     if isinstance(node, ast.Call) and dotted(node.func) == "time.sleep" and not waits:
         yield f"{of.at(node)}: time.sleep in a test; wait for a condition with a deadline"
     waits = waits or isinstance(node, ast.While | ast.For)
-    waits = waits or any("job" in ast.unparse(each) for each in getattr(node, "decorator_list", []))
+    decorators = [ast.unparse(each) for each in getattr(node, "decorator_list", [])]
+    waits = waits or any("job" in each or each.startswith("app.task") for each in decorators)  # the latter: Celery's
     for child in ast.iter_child_nodes(node):
         yield from _sleeps(of, child, waits)
 

@@ -27,7 +27,7 @@ log = logging.getLogger("offload.reload")
 
 async def supervise(argv: Sequence[str], settings: Settings, listener: socket.socket, output: TextIO) -> int:
     """Run the server in a process of its own until a signal comes; start it anew after each change."""
-    where = watched(settings.jobs)
+    where = watched(settings.jobs or settings.celery.partition(":")[0])
     listener.listen(1024)  # from here on a client is never refused, whoever serves
     command = [sys.executable, "-m", "offload", *_without_reload(argv), INHERIT_FLAG, str(listener.fileno())]
     command += ["--grace-seconds", str(min(settings.grace_seconds, GRACE_SECONDS))]

@@ -31,6 +31,7 @@ examples:
   offload serve package.module --reload              start again when a file beside it changes
   OFFLOAD_QUEUE_TASKS_MAX=500 offload serve jobs.py
   offload serve jobs.py --no-workers --store postgresql://offload@db/offload
+  offload serve --celery proj.app                    the tasks of a Celery application; its workers run them
 """
 HTTP_GRACE_SECONDS = 5.0
 """How long answers under way may take once all tasks have ended."""
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     settings = read_settings(options)
-    if not settings.jobs:
+    if not settings.jobs and not settings.celery:
         raise WrongSetting("which jobs? name their file or module, as in: offload serve jobs.py")
     # heavy imports come after the settings, so that a mistake in them is told at once
     from offload.http.server import new_event_loop

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     settings = read_settings(options)
-    if not settings.jobs:
+    if not settings.jobs and not settings.celery:
         raise WrongSetting("which jobs? name their file or module, as in: offload work jobs.py --store postgresql://…")
     if settings.workers == 0:
         raise WrongSetting("workers: 0 leaves nothing to do for a node that only works; say how many")

@@ -62,9 +62,9 @@ class Schema:
         self._job = job
         self._parameters = signature.parameters
         adapters = {p.name: TypeAdapter[Any](p.annotation) for p in signature.parameters}
-        self._adapter: TypeAdapter[Any] = TypeAdapter(_object_of(signature.parameters))
+        self._adapter: TypeAdapter[Any] = TypeAdapter(_object_of(signature.parameters, signature.takes_more))
         self._validator = self._adapter.validator
-        self.input = {**json_schema(self._adapter, "validation"), "additionalProperties": False}
+        self.input = {**json_schema(self._adapter, "validation"), "additionalProperties": signature.takes_more}
         _show_defaults(self.input, signature.parameters)
         self._types = {p.name: json_types(self.input["properties"][p.name], self.input) for p in signature.parameters}
         self.file_fields = tuple(name for name, adapter in adapters.items() if holds_file(adapter.core_schema))
@@ -212,8 +212,8 @@ _LIST, _NULL, _TEXT = frozenset({"array"}), frozenset({"null"}), frozenset({"str
 _STRUCTURES = frozenset({"array", "object"})
 
 
-def _object_of(parameters: list[Parameter]) -> type:
-    """Return a type that pydantic reads as an object of exactly these parameters, whatever their names."""
+def _object_of(parameters: list[Parameter], takes_more: bool) -> type:
+    """Return a type that pydantic reads as an object of these parameters, whatever their names; of others too."""
 
     class Input:
         @classmethod
@@ -222,7 +222,7 @@ def _object_of(parameters: list[Parameter]) -> type:
                 p.name: core_schema.typed_dict_field(handler.generate_schema(p.annotation), required=p.required)
                 for p in parameters
             }
-            return core_schema.typed_dict_schema(wanted, extra_behavior="forbid")
+            return core_schema.typed_dict_schema(wanted, extra_behavior="allow" if takes_more else "forbid")
 
     return Input
 

@@ -42,6 +42,8 @@ class Signature:
     """What is returned, or for a generator what is yielded."""
     context: str | None = None
     problems: list[str] = field(default_factory=list)
+    takes_more: bool = False
+    """Parameters that are not listed are taken as well, unseen."""
 
 
 def read_signature(function: Callable[..., Any], *, is_class: bool, is_generator: bool) -> Signature:

@@ -116,6 +116,14 @@ class Settings:
     egress_ca_file: Path | None = declare(
         None, "certificates to trust for URLs of clients, besides the machine's own", DIRECTORY)
 
+    celery: str = declare(
+        "", "a Celery application whose tasks become jobs too, as for `celery -A`, such as proj.app", TEXT)
+    celery_at_once_max: int | None = declare(
+        None, "how many tasks of a queue are handed to Celery at a time; by itself, what its workers have room for",
+        COUNT, least=1)
+    celery_lost_seconds: float = declare(
+        30.0, "how long nobody may have a task that was handed to Celery before it counts as lost", SECONDS, least=5)
+
     slow: tuple[str, ...] = declare(
         (), "for wrap and proxy: routes that always run as tasks, such as /transcribe,POST /render/*,/report=2",
         NAMES)
