@@ -5,16 +5,20 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve quick test check format faults bench docs clean
+.PHONY: help demo models serve quick test check format faults bench docs clean
 
 help:
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-demo: .venv/.gallery ## run real photographs and data through a real server; results land in demo-output/
+demo: .venv/.gallery ## run photographs, speech and data through a real server; results land in demo-output/
+	@[ -n "$(NO_MODELS)" ] || $(MAKE) --no-print-directory --keep-going models || echo "going on without what could not be installed"
 	@$(BIN)/python examples/demo.py
 
-serve: .venv/.gallery ## serve the gallery on http://127.0.0.1:8000 until Ctrl-C
-	@$(BIN)/offload serve examples/gallery.py --port 8000
+# about 750 MB in .venv: speech, objects in pictures, print; "make demo NO_MODELS=1" does without
+models: .venv/.transcribe .venv/.detect .venv/.ocr
+
+serve: .venv/.gallery ## serve the gallery, as far as it is installed, on http://127.0.0.1:8000 until Ctrl-C
+	@$(BIN)/offload serve examples/everything.py --port 8000
 
 quick: .venv/.dev ## the fast tests: unit, conformance, http; under a minute
 	@$(BIN)/python -m pytest -q -n 2 $(wildcard tests/unit tests/conformance tests/http)

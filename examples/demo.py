@@ -14,26 +14,38 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from demo_models import mail, objects, postcards, reading, speech
+from demo_output import DATA, OUTPUT, TASK_SECONDS, DemoFailed, keep, rejected, say, shown, size
+from stand_ins import MailCatcher, PrintShop, running
+
 import offload
 
 HERE = Path(__file__).resolve().parent
-DATA = HERE / "data"
-OUTPUT = Path.cwd() / "demo-output"
 PHOTOGRAPHS = sorted(DATA.glob("*.jpg"))
 START_SECONDS = 60
 STOP_SECONDS = 60
-TASK_SECONDS = 300
 
 
 def main() -> int:
     """Run the demo; 0 when everything in it worked."""
     OUTPUT.mkdir(exist_ok=True)
     log = OUTPUT / "server.log"
+    catcher, shop = MailCatcher(), PrintShop(orders_per_second=3)
+    theirs = {"SMTP_URL": catcher.url, "SMTP_PAUSE_SECONDS": "1", "POSTCARD_SHOP_URL": shop.url}
     try:
-        with tempfile.TemporaryDirectory(prefix="offload-demo-") as data, serving(data, log) as url:
+        with (
+            running(catcher),
+            running(shop),
+            tempfile.TemporaryDirectory(prefix="offload-demo-") as data,
+            serving(data, log, theirs) as url,
+        ):
             say(f"the server runs at {url} (its log: {shown(log)})")
             with offload.Client(url) as client:
-                for show in (photographs, sheet, reports, numbers, canceled, rejected, pages):
+                for show in (photographs, sheet, reports, numbers, canceled, broken, pages):
+                    show(client)
+                mail(client, catcher)
+                postcards(client, shop)
+                for show in (speech, objects, reading):
                     show(client)
     except (DemoFailed, offload.OffloadError) as error:
         print(f"\nThe demo failed: {type(error).__name__}: {error}", file=sys.stderr)
@@ -41,14 +53,11 @@ def main() -> int:
         return 1
     say("the server has stopped")
     print(
-        f"\nEverything worked. Look into {shown(OUTPUT)}/: sheet.jpg and mauna_loa_co2.html are good places to start."
+        f"\nEverything worked. Look into {shown(OUTPUT)}/: sheet.jpg, mauna_loa_co2.html and astronaut-found.jpg are"
+        " good places to start."
     )
     print("Next: `make serve` keeps the gallery running; docs/tutorial.md makes a service of your own.")
     return 0
-
-
-class DemoFailed(Exception):
-    """Something in the demo did not go as it must."""
 
 
 def photographs(client: offload.Client) -> None:
@@ -102,15 +111,10 @@ def canceled(client: offload.Client) -> None:
         raise DemoFailed(f"the canceled task is {state.status}")
 
 
-def rejected(client: offload.Client) -> None:
-    say("a broken photograph is refused, and says why")
+def broken(client: offload.Client) -> None:
+    say("half a photograph is refused, and says why")
     half = (DATA / "rocket.jpg").read_bytes()[:20_000]
-    try:
-        client.call("resize", image=offload.File(half, name="half-a-rocket.jpg"), wait_seconds=TASK_SECONDS)
-    except offload.TaskFailed as error:
-        print(f"    {error}")
-    else:
-        raise DemoFailed("half a photograph was resized as if it were whole")
+    rejected(client, "resize", image=offload.File(half, name="half-a-rocket.jpg"))
 
 
 def pages(client: offload.Client) -> None:
@@ -125,11 +129,14 @@ def pages(client: offload.Client) -> None:
 
 
 @contextlib.contextmanager
-def serving(data: str, log: Path) -> Iterator[str]:
+def serving(data: str, log: Path, environment: dict[str, str]) -> Iterator[str]:
     """Start `offload serve` on a free port; stop it with SIGTERM, as a service manager would."""
     with log.open("wb") as errors:
-        command = [offload_command(), "serve", str(HERE / "gallery.py"), "--port", "0", "--data", data]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        command = [offload_command(), "serve", str(HERE / "everything.py"), "--port", "0", "--data", data]
+        command += ["--child-env", ",".join(environment)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **environment}
+        )
     try:
         yield address_of(process)
         process.send_signal(signal.SIGTERM)
@@ -186,23 +193,6 @@ class PageServer(http.server.ThreadingHTTPServer):
 class QuietPages(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the demo tells what it fetched."""
-
-
-def keep(result: "offload.client.ResultFile") -> None:
-    saved = result.save(OUTPUT)
-    print(f"    {shown(saved)}, {size(saved)}")
-
-
-def say(what: str) -> None:
-    print(f"* {what}", flush=True)
-
-
-def shown(path: Path) -> str:
-    return os.path.relpath(path)
-
-
-def size(path: Path) -> str:
-    return f"{path.stat().st_size / 1000:.0f} kB"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ tools() {
 curl curl the tests of the documentation
 chromium chromium the tests in a browser
 node nodejs the tests of JavaScript
+npm npm the tests that find objects in photographs
 tsc node-typescript the test of the JavaScript client's types
 redis-server redis-server the tests with Redis
 rabbitmq-server rabbitmq-server the tests with RabbitMQ

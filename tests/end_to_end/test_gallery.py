@@ -1,8 +1,6 @@
 """The gallery's jobs, called as the plain functions they are: what they make of good, odd and hostile input."""
 
 import json
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from PIL import Image
 import offload
 from offload.core.files import scratch
 from offload.loading import load_module
+from tests.end_to_end import broken_pictures
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DATA = EXAMPLES / "data"
@@ -57,30 +56,7 @@ def size_of(image: offload.File) -> tuple[int, int]:
         return picture.size
 
 
-def png_header(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 1_000))
-        + chunk(b"IEND", b"")
-    )
-
-
-@pytest.mark.parametrize(
-    ("data", "why"),
-    [
-        (b"", "not an image"),
-        (b"just words", "not an image"),
-        ((DATA / "rocket.jpg").read_bytes()[:20_000], "damaged"),
-        (png_header(60_000, 60_000), "60000 x 60000 pixels"),
-        (png_header(100, 100), "damaged"),
-    ],
-    ids=["empty", "text", "half", "bomb", "only a header"],
-)
+@broken_pictures.for_each
 def test_what_is_no_sound_image_is_rejected_and_not_tried_again(gallery: Any, data: bytes, why: str) -> None:
     with pytest.raises(offload.Reject, match=why):
         gallery.resize(offload.File(data, name="a.png"), 100)
