@@ -43,6 +43,8 @@ faults: .venv/.dev ## deep fault runs: many simulated lives, and as root many po
 	@POWER_CUTS=$(or $(CUTS),60) $(BIN)/python -m pytest -q -s tests/faults/test_power_cut.py
 	@NODE_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest -q tests/faults/test_many_nodes.py
 	@S3_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q tests/faults/test_s3_away.py
+	@SCHEDULE_KILLS=$(or $(KILLS),30) $(BIN)/python -m pytest -q -k killed tests/end_to_end/test_schedules.py tests/end_to_end/test_schedules_of_nodes.py
+	@CELERY_DEEP=1 $(BIN)/python -m pytest -q tests/end_to_end/test_celery.py
 
 bench: .venv/.bench ## measure on this machine; prints a table and writes it to bench/results/
 	@$(BIN)/python -m bench

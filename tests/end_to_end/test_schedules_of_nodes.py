@@ -15,7 +15,7 @@ from tests.servers import Server
 KILLS = int(os.environ.get("SCHEDULE_KILLS", "4"))
 
 
-@pytest.mark.deadline(300)
+@pytest.mark.deadline(300 + 20 * KILLS)
 def test_three_nodes_that_are_killed_by_turns_fire_each_due_time_once(tmp_path: Path) -> None:
     chance = random.Random(7)
     with Postgres() as database:
