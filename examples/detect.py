@@ -131,16 +131,27 @@ def overlap(one: "NDArray[Any]", other: "NDArray[Any]") -> float:
 
 
 def draw(picture: "Image", found: list[Found]) -> None:
-    """Draw a box and a name for each thing; the surest come last and lie on top."""
+    """Draw a box and a name for each thing, and no name over another."""
     from PIL import ImageDraw, ImageFont
 
     pen = ImageDraw.Draw(picture)
     thickness = max(2, round(max(picture.size) / 250))
     font = ImageFont.load_default(size=max(12, round(max(picture.size) / 40)))
-    for each in reversed(found):
-        color = COLORS[LABELS.index(each.label.replace(" ", "_")) % len(COLORS)]
+    colors = [COLORS[LABELS.index(each.label.replace(" ", "_")) % len(COLORS)] for each in found]
+    for each, color in zip(found, colors, strict=True):
         pen.rectangle((each.left, each.top, each.right, each.bottom), outline=color, width=thickness)
+    taken: list[tuple[float, float, float, float]] = []
+    for each, color in zip(found, colors, strict=True):
         text = f" {each.label} {each.score:.0%} "
-        left, top, right, bottom = pen.textbbox((each.left, each.top), text, font=font)
-        pen.rectangle((left, top - thickness, right, bottom + thickness), fill=color)
-        pen.text((each.left, each.top), text, fill="white", font=font)
+        place = pen.textbbox((each.left, each.top), text, font=font)
+        height = place[3] - each.top + thickness
+        down = 0.0
+        while any(touch((place[0], place[1] + down, place[2], place[3] + down), other) for other in taken):
+            down += height
+        taken.append((place[0], place[1] + down, place[2], place[3] + down))
+        pen.rectangle((taken[-1][0], taken[-1][1] - thickness, taken[-1][2], taken[-1][3] + thickness), fill=color)
+        pen.text((each.left, each.top + down), text, fill="white", font=font)
+
+
+def touch(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
