@@ -52,10 +52,8 @@ def main() -> int:
         print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:]), file=sys.stderr)
         return 1
     say("the server has stopped")
-    print(
-        f"\nEverything worked. Look into {shown(OUTPUT)}/: sheet.jpg, mauna_loa_co2.html and astronaut-found.jpg are"
-        " good places to start."
-    )
+    starts = [name for name in ("sheet.jpg", "mauna_loa_co2.html", "astronaut-found.jpg") if (OUTPUT / name).exists()]
+    print(f"\nEverything worked. Look into {shown(OUTPUT)}/; good places to start: {', '.join(starts)}.")
     print("Next: `make serve` keeps the gallery running; docs/tutorial.md makes a service of your own.")
     return 0
 

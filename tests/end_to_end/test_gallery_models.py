@@ -102,14 +102,19 @@ def test_silence_is_not_made_into_words(transcribe: Any, tmp_path: Path) -> None
         (b"just words, and no sound\n" * 40, "damaged, or no recording"),
         ((DATA / "jfk.wav").read_bytes()[:44], "damaged, or no recording"),
         (b"#EXTM3U\n#EXTINF:10,\n" + str(DATA / "jfk.wav").encode() + b"\n#EXT-X-ENDLIST\n", "no recording"),
-        (b"ffconcat version 1.0\nfile 'jfk.wav'\n", "no recording"),
         ((DATA / "cat.jpg").read_bytes(), "no recording"),
     ],
-    ids=["empty", "text", "only a header", "playlist", "list of files", "photograph"],
+    ids=["empty", "text", "only a header", "playlist", "photograph"],
 )
 def test_what_is_no_recording_is_rejected(transcribe: Any, data: bytes, why: str) -> None:
     with pytest.raises(offload.Reject, match=why):
         list(transcribe(offload.File(data, name="speech.wav"), ctx=ctx))
+
+
+def test_a_list_of_other_files_does_not_open_them(transcribe: Any, tmp_path: Path) -> None:
+    (tmp_path / "other.wav").write_bytes((DATA / "jfk.wav").read_bytes())
+    with pytest.raises(offload.Reject, match="no recording"):
+        list(transcribe(offload.File(b"ffconcat version 1.0\nfile 'other.wav'\n", name="speech.wav"), ctx=ctx))
 
 
 def test_a_recording_that_is_too_long_is_rejected_while_it_is_unpacked(
@@ -121,10 +126,16 @@ def test_a_recording_that_is_too_long_is_rejected_while_it_is_unpacked(
 
 
 @pytest.mark.deadline(300)
-@pytest.mark.parametrize(("photograph", "label"), [("astronaut.jpg", "person"), ("coffee.jpg", "cup")])
-def test_what_is_in_a_photograph_is_found(detect: Any, photograph: str, label: str) -> None:
+@pytest.mark.parametrize(
+    ("photograph", "label", "box"),
+    [("astronaut.jpg", "person", (10, 7, 369, 512)), ("coffee.jpg", "cup", (166, 21, 412, 262))],
+)
+def test_what_is_in_a_photograph_is_found(
+    detect: Any, photograph: str, label: str, box: tuple[int, int, int, int]
+) -> None:
     found = detect.Detect()(offload.File(DATA / photograph))
-    assert label in [each.label for each in found]
+    (thing,) = (each for each in found if each.label == label)
+    assert (thing.left, thing.top, thing.right, thing.bottom) == pytest.approx(box, abs=12)
     with Image.open(DATA / photograph) as picture:
         for each in found:
             assert 0 <= each.left < each.right <= picture.width and 0 <= each.top < each.bottom <= picture.height
