@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # an extra
 EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 OPTIONS = {
     "s3": ("endpoint", "region", "path_style", "public", "ca_file"),
-    "gs": ("ca_file",),
+    "gs": ("endpoint", "ca_file"),
     "az": ("account", "endpoint", "ca_file"),
 }
 """What the query of a URL may say; everything else, secrets above all, comes from the environment."""
@@ -132,7 +132,7 @@ def open_store(
     config: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
     try:
         if place.kind == "gs":
-            return GCSStore(place.bucket, **common)
+            return GCSStore(place.bucket, config={"base_url": endpoint} if endpoint else {}, **common)
         if place.kind == "az":
             if "account" in given:
                 config["account_name"] = given["account"]
