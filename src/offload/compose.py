@@ -13,11 +13,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from offload.blobs.identity import identity
-from offload.blobs.opening import CacheLimits, open_blobs
+from offload.blobs.opening import CacheLimits, Opened, open_blobs
 from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
 from offload.core.errors import WrongSetting
@@ -40,7 +41,7 @@ from offload.http.config import HttpConfig
 from offload.http.telling import render
 from offload.loading import MADE
 from offload.ports.broker import Broker
-from offload.ports.links import BlobLinks
+from offload.ports.tracing import Tracer
 from offload.settings import Settings
 from offload.storage import file_of, open_storage
 
@@ -85,10 +86,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
         keyring = Keyring(store.keys, clock, ringer)
         await keyring.start()
         stack.push_async_callback(keyring.stop)
-        limits = CacheLimits(bytes_max=settings.blob_cache_bytes)
-        blobs, links = open_blobs(settings.blobs, data, limits, environ, clock)
-        _check_links(settings, links)
-        await blobs.start()
+        blobs, links = await _started_blobs(settings, environ, data, clock)
         traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
         workers = await stack.enter_async_context(crew(settings, environ, catalog, clock, shares=not ringer.alone))
         parts = Parts(
@@ -112,6 +110,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
             hub=Hub(store, ringer),
             ringer=ringer,
             stats=Stats(),
+            tracer=_started_tracer(settings, environ, name, stack),
             serves=serves,
             files_at="" if ringer.alone else await asyncio.to_thread(identity, settings.blobs, data),
             chance=random.SystemRandom().random,
@@ -166,6 +165,23 @@ async def _started(
     await scheduler.start(settings.jobs)
     stack.push_async_callback(scheduler.stop)
     return engine, http
+
+
+def _started_tracer(settings: Settings, environ: Mapping[str, str], name: str, stack: AsyncExitStack) -> Tracer | None:
+    """Return what sends spans; it stops after everything that makes some. Raise WrongSetting."""
+    if not settings.trace_to:
+        return None
+    if not settings.trace_to.startswith(("http://", "https://")):
+        raise WrongSetting("trace_to: write the address of a collector, as in http://127.0.0.1:4318")
+    try:
+        from offload.tracing import SERVICE, OtelTracer, exporter_to
+    except ImportError as error:
+        raise WrongSetting('trace_to: needs packages that are not here: pip install "offload[otel]"') from error
+    service = environ.get("OTEL_SERVICE_NAME") or SERVICE
+    exporter = exporter_to(settings.trace_to, environ)
+    tracer = OtelTracer(exporter, node=name, version=version("offload"), service=service)
+    stack.push_async_callback(tracer.stop)
+    return tracer
 
 
 async def _started_broker(settings: Settings, name: str, stack: AsyncExitStack) -> Broker | None:
@@ -232,13 +248,17 @@ def _pace(settings: Settings) -> Pace:
     return Pace(at_once_max=most if open_files_max < 0 else max(16, min(most, open_files_max // 4)))
 
 
-def _check_links(settings: Settings, links: BlobLinks | None) -> None:
-    """Raise WrongSetting when links are asked for that the store cannot give."""
-    if settings.blob_redirect_min_bytes is not None and links is None:
+async def _started_blobs(settings: Settings, environ: Mapping[str, str], data: Path, clock: SteadyClock) -> Opened:
+    """Raise WrongSetting, also when links are asked for that the store cannot give."""
+    limits = CacheLimits(bytes_max=settings.blob_cache_bytes)
+    opened = open_blobs(settings.blobs, data, limits, environ, clock)
+    if settings.blob_redirect_min_bytes is not None and opened.links is None:
         raise WrongSetting(
             "blob_redirect_min_bytes: these blobs give no links; they need to be in S3, with AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY in the environment"
         )
+    await opened.blobs.start()
+    return opened
 
 
 def _http_config(settings: Settings, catalog: Catalog) -> HttpConfig:

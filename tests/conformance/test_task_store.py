@@ -26,6 +26,7 @@ from tests.conformance.making import (
     stored,
 )
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 IMAGE = FileRef(blob="t/1/in/0", name="cat.jpg", type="image/jpeg", size=7, sha256="ab", field="image")
 
 
@@ -33,12 +34,12 @@ async def test_a_task_is_read_back_as_it_was_added(open_store: OpenStore) -> Non
     async with open_store() as store:
         new = queued(
             owner="ann", priority=5, deadline_at=NOW + 9, input=b'{"width":320}', input_bytes=20, files=(IMAGE,),
-            max_attempts=7, tags={"customer": "42", "näme": "wért"},
+            max_attempts=7, traceparent=TRACE, tags={"customer": "42", "näme": "wért"},
         )  # fmt: skip
         (added,) = await store.add([new])
         assert added.fresh and added.task.key > 0 and added.task.event_count == 1
         assert added.task == msgspec.structs.replace(new.task, key=added.task.key, event_count=1)
-        assert await store.get(ALL, new.task.id) == added.task
+        assert await store.get(ALL, new.task.id) == added.task and added.task.traceparent == TRACE
         (event,) = await store.events(ALL, new.task.id)
         assert event == msgspec.structs.replace(new.events[0], n=1)
 

@@ -166,7 +166,7 @@ async def test_a_lease_that_ends_is_lost_to_everything_and_its_task_is_somebody_
         assert (await server.finished(task_id))["result"] == FOUND
         assert code(await say(server, first, "done", FOUND)) == (409, "LeaseLost")
         metrics = (await server.client.get("/metrics")).text
-        assert 'offload_leases_ended_total{job="detect"} 1.0' in metrics
+        assert 'offload_leases_ended_total{job_name="detect"} 1.0' in metrics
 
 
 async def test_a_lease_is_fenced_also_where_the_number_of_its_attempt_comes_again(tmp_path: Path) -> None:

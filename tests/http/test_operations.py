@@ -86,8 +86,8 @@ async def test_metrics_count_with_bounded_labels(tmp_path: Path) -> None:
             for sample in family.samples
         }
         assert all(str(key[0]).startswith("offload_") for key in found)
-        assert found["offload_tasks_submitted_total", ("job", "ping")] == 1
-        assert found["offload_tasks_finished_total", ("job", "ping"), ("reason", ""), ("status", "DONE")] == 1
+        assert found["offload_tasks_submitted_total", ("job_name", "ping")] == 1
+        assert found["offload_tasks_finished_total", ("job_name", "ping"), ("reason", ""), ("status", "DONE")] == 1
         submits = ("method", "POST"), ("route", "/v1/jobs/{job}"), ("status", "202")
         assert found["offload_http_requests_total", *submits] == 1
         nowhere = ("method", "GET"), ("route", "none"), ("status", "404")

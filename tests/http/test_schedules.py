@@ -75,7 +75,7 @@ async def test_a_due_time_makes_a_task_that_the_schedule_tells_of(tmp_path: Path
         listed = (await server.client.get(found["links"]["tasks"])).json()["tasks"]
         assert task["id"] in [each["id"] for each in listed]
         metrics = (await server.client.get("/metrics")).text
-        assert 'offload_schedules_fired_total{job="add"}' in metrics
+        assert 'offload_schedules_fired_total{job_name="add"}' in metrics
 
 
 @pytest.mark.parametrize(

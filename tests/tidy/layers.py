@@ -53,7 +53,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
         "offload.stores", "offload.bells", "offload.blobs", "offload.egress", "offload.workers", "offload.http",
-        "offload.brokers", "offload.storage", "offload.telemetry", "offload.crew",
+        "offload.brokers", "offload.storage", "offload.telemetry", "offload.tracing", "offload.crew",
     ),
     # how a wrapped application is called: in the server, and in its worker processes
     "offload.wrap.apps": ("offload.core", "offload.loading"),
@@ -61,6 +61,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "offload.core", "offload.ports", "offload.loading", "offload.settings", "offload.engine", "offload.http",
         "offload.compose",
     ),
+    "offload.tracing": ("offload.core", "offload.ports"),
     "offload.telemetry": ("offload.core", "offload.ports", "offload.settings"),
     "offload.cli": (EVERYTHING,),
     "offload.__main__": ("offload.cli",),
@@ -99,6 +100,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.celery.limits": (),
     "offload.client": ("httpx2", "msgspec", "rich"),
     "offload.testing": (),
+    "offload.tracing": ("opentelemetry",),
     "offload.wrap.apps": ("aiohttp", "msgspec", "yarl"),
 }
 

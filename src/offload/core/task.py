@@ -137,6 +137,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     tags: dict[str, str] = {}
     callback: Callback | None = None
+    traceparent: str = ""
+    """The trace that its creation belongs to, as W3C writes it."""
     upload_to: str = ""
     """Where the result goes by PUT before the task is DONE; forgotten then, for it may hold a signature."""
     payload_dropped: bool = False

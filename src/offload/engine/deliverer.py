@@ -192,7 +192,10 @@ class Deliverer:
         if isinstance(body, bytes):
             signer.update(body)
         fields |= {"Content-Type": said.content_type, **signer.headers()}
-        return await self._callbacks.send(delivery.url, fields, body)
+        with self._parts.traces.calling(f"callback {delivery.type}", task.traceparent, task) as going:
+            trial = await self._callbacks.send(delivery.url, {**fields, **going.fields}, body)
+            going.error = "" if trial.tried.accepted else trial.tried.error or f"status {trial.tried.status_code}"
+        return trial
 
     async def _settle(self, settlement: Settlement, outcome: str) -> None:
         """Record what came of it. While the store cannot write, the lease runs, and it may be sent once more."""

@@ -223,10 +223,11 @@ class Dispatcher:
         never_begun = isinstance(outcome, Unrun) or (isinstance(outcome, Failed) and not outcome.begun)
         if not never_begun and task.started_at is not None:
             seconds = max(0.0, self._parts.clock.now() - task.started_at)
-            stats.run_seconds[task.job] += seconds
+            stats.run_seconds[task.job].add(seconds)
             self._parts.traffic.ran(task.job, seconds)
         if isinstance(outcome, Failed) and outcome.worker_died:
             stats.worker_deaths += 1
+        self._parts.traces.ended(task, outcome)
 
     def _recorded(self, change: Change | None, task: Task) -> None:
         """The ledger has written an attempt's end; None: the task had moved on and the result was dropped."""
@@ -315,7 +316,7 @@ class Dispatcher:
         if not self._claiming:
             self.ended(work.task, Unrun(), ())
         else:
-            self._parts.workers.run(work)
+            self._parts.workers.run(msgspec.structs.replace(work, traceparent=self._parts.traces.of(work.task)))
 
     def _ready(self, work: Work) -> None:
         """The files of a task are in place; it runs as soon as a worker has one for it."""
@@ -380,7 +381,7 @@ class Dispatcher:
             if to_stop:
                 task = msgspec.structs.replace(task, cancel_requested=True)
             elif not renewal.held:
-                log.warning("the lease of task %s was lost: its attempt %d is stopped", task.id, task.attempt)
+                log.warning("a lease was lost: attempt %d is stopped", task.attempt, extra={"task": task.id})
             self._held[task.key] = msgspec.structs.replace(current, task=task)
             if to_stop or not renewal.held:
                 self._stop_attempt(task)

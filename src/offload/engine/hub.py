@@ -176,7 +176,7 @@ class Hub:
                 if topic.subscribers:
                     await self._spread_events(task_id, topic)
         except TryAgain as error:
-            log.warning("task %s is watched and cannot be read: %s", task_id, error)
+            log.warning("a task is watched and cannot be read: %s", error, extra={"task": task_id})
         finally:
             topic.is_reading = False
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -89,7 +89,7 @@ class Inputs:
         except _LeaseLost:
             return Unrun()
         except Exception as error:
-            log.warning("the input files of task %s cannot be had: %s", task.id, error)
+            log.warning("input files cannot be had: %s", error, extra={"task": task.id})
             return missing_input(error)
         return Work(task=task, paths=paths)
 
@@ -101,7 +101,7 @@ class Inputs:
                 return str(await self._parts.blobs.local_path(file.blob))
             except TryAgain as error:
                 self._parts.stats.store_retries += 1
-                log.warning("cannot bring input files of task %s here, trying again: %s", task.id, error)
+                log.warning("cannot bring input files here, trying again: %s", error, extra={"task": task.id})
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
 
@@ -137,7 +137,9 @@ class Inputs:
             try:
                 # each claim has a name of its own: one that lost its lease cannot write over what the next one fetches
                 blob = f"{file.blob}-{task.version}"
-                found = await self._fetch_once(file, blob, bytes_max, seconds_max=until - clock.monotonic())
+                with self._parts.traces.calling("fetch", self._parts.traces.of(task), task) as going:
+                    left = until - clock.monotonic()
+                    found = await self._fetch_once(file, blob, bytes_max, seconds_max=left, headers=going.fields)
                 self._parts.stats.brought("fetch", "done", found.size)
                 return found
             except EgressFailed as error:
@@ -145,15 +147,19 @@ class Inputs:
                 wait_seconds = max(pause_seconds * (0.5 + self._parts.chance() / 2), error.retry_seconds or 0.0)
                 if not error.temporary or not tries_left or clock.monotonic() + wait_seconds >= until:
                     raise
-                log.info("input file %r of task %s, trying again: %s", file.field, task.id, error)
+                log.info("input file %r, trying again: %s", file.field, error, extra={"task": task.id})
             await asyncio.sleep(wait_seconds)
             pause_seconds *= 2
         raise AssertionError("the last try returns or raises")
 
-    async def _fetch_once(self, file: FileRef, blob: str, bytes_max: int, *, seconds_max: Seconds) -> FileRef:
+    async def _fetch_once(
+        self, file: FileRef, blob: str, bytes_max: int, *, seconds_max: Seconds, headers: Mapping[str, str]
+    ) -> FileRef:
         sink = self._parts.blobs.writer(blob, bytes_max=bytes_max)
         try:
-            found = await self._parts.egress.fetch(file.url, sink, bytes_max=bytes_max, seconds_max=seconds_max)
+            found = await self._parts.egress.fetch(
+                file.url, sink, bytes_max=bytes_max, seconds_max=seconds_max, headers=headers
+            )
             size, sha256 = await sink.commit()
         except BaseException:
             await sink.abort()
@@ -169,7 +175,7 @@ class Inputs:
                 (held,) = await self._parts.store.note([note])
             except TryAgain as error:
                 self._parts.stats.store_retries += 1
-                log.warning("cannot record a fetched file of task %s, trying again: %s", task.id, error)
+                log.warning("cannot record a fetched file, trying again: %s", error, extra={"task": task.id})
             else:
                 break
             await asyncio.sleep(pause_seconds)

@@ -168,7 +168,7 @@ class Ledger:
             try:
                 return await self._parts.store.get(ALL, task_id)
             except (DiskFull, StoreUnavailable) as error:
-                log.warning("cannot tell whether the end of task %s was recorded, asking again: %s", task_id, error)
+                log.warning("cannot tell whether an end was recorded, asking again: %s", error, extra={"task": task_id})
             await asyncio.sleep(PAUSE_SECONDS_MAX)
 
     async def _apply(self, changes: list[Change]) -> list[bool]:
@@ -219,14 +219,14 @@ class Ledger:
                     break
                 except TryAgain as error:
                     self._parts.stats.store_retries += 1
-                    log.warning("cannot store the result of task %s, holding it: %s", ending.task.id, error)
+                    log.warning("cannot store a result, holding it: %s", error, extra={"task": ending.task.id})
                 if self._stopping or self._storing_files[key]:
                     outcome: Outcome = Unrun(started=True) if self._stopping else Stopped()
                     return msgspec.structs.replace(ending, outcome=outcome)
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
         except Exception as error:
-            log.exception("the result of task %s cannot be stored", ending.task.id)
+            log.exception("a result cannot be stored", extra={"task": ending.task.id})
             return msgspec.structs.replace(ending, outcome=_unstorable(error))
         finally:
             del self._storing_files[key]

@@ -11,7 +11,7 @@ from offload.core.task import Seconds, Task
 from offload.core.times import rfc3339
 
 
-class Lent(msgspec.Struct, frozen=True, kw_only=True):
+class Lent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The fields in the order in which people read them; every URL is a path of ours, good while the lease is held."""
 
     lease: str
@@ -24,6 +24,8 @@ class Lent(msgspec.Struct, frozen=True, kw_only=True):
     upload_to: str
     expires_at: str
     heartbeat_seconds: Seconds
+    traceparent: str = ""
+    """Left out when the task belongs to no trace."""
 
 
 def lent(task: Task, secret: bytes, *, prefix: str, heartbeat_seconds: Seconds) -> Lent:
@@ -46,4 +48,5 @@ def lent(task: Task, secret: bytes, *, prefix: str, heartbeat_seconds: Seconds) 
         upload_to=f"{own}/{signed(secret, Use.WRITE, lease)}/result",
         expires_at=rfc3339(task.lease_until),
         heartbeat_seconds=heartbeat_seconds,
+        traceparent=task.traceparent,
     )

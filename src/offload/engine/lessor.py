@@ -232,7 +232,7 @@ class Lessor:
         until = now + parts.timing.lease_seconds
         claimed = await parts.store.claim(asks, node=node_of(secrets.token_bytes(8)), now=now, lease_until=until)
         for task in claimed:
-            count_claimed(parts, task, now)
+            count_claimed(parts, task, now, here=False)
         return [await self._shortened(task) for task in claimed]
 
     async def _shortened(self, task: Task) -> Task:

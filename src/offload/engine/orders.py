@@ -24,6 +24,7 @@ class Order(Record, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     callback: Callback | None = None
     upload_to: str = ""
+    traceparent: str = ""
     run: bool = True
     max_attempts: int | None = None
     """Fewer than the job has, for what may not be repeated."""
@@ -54,6 +55,7 @@ def new_task(order: Order, job: Job, now: Seconds) -> NewTask:
         tags=order.tags,
         callback=order.callback,
         upload_to=order.upload_to,
+        traceparent=order.traceparent,
     )
     return NewTask(
         task=task,

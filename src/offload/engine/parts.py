@@ -11,6 +11,7 @@ from offload.core.transitions import Change
 from offload.engine.hub import Hub
 from offload.engine.ringer import Ringer
 from offload.engine.stats import Stats
+from offload.engine.traces import Traces
 from offload.engine.traffic import Traffic
 from offload.ports import Blobs, Clock, Egress, FileStore, QueueStore, TaskStore, Workers
 from offload.ports.broker import Broker
@@ -19,6 +20,7 @@ from offload.ports.history import HistoryStore
 from offload.ports.links import BlobLinks
 from offload.ports.nodes import NodeStore
 from offload.ports.schedules import ScheduleStore
+from offload.ports.tracing import Tracer
 
 
 class Timing(Record, frozen=True, kw_only=True):
@@ -117,8 +119,14 @@ class Parts:
     broker: Broker | None = None
     """None: this node alone runs what it accepts, and knows without being told."""
     lending: Lending = Lending()
+    tracer: Tracer | None = None
+    """None: traces only pass through."""
+    traces: Traces = field(init=False)
     secret: bytes = field(default_factory=new_secret, repr=False)
     """Signs leases. One that is given outlives this process, and is every node's."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "traces", Traces(self.tracer, self.clock))
 
     def ends_by(self, task: Task) -> Seconds | None:
         """Return when an attempt that runs elsewhere has had its time."""
@@ -128,11 +136,12 @@ class Parts:
         return None if seconds is None or task.started_at is None else task.started_at + seconds
 
 
-def count_claimed(parts: Parts, task: Task, now: Seconds) -> None:
+def count_claimed(parts: Parts, task: Task, now: Seconds, *, here: bool = True) -> None:
     """Count a task that was claimed, and tell who watches it."""
     parts.traffic.claimed(task)
     parts.stats.attempts[task.job] += 1
-    parts.stats.wait_seconds[task.job] += max(0.0, now - (task.run_at or now))
+    parts.stats.wait_seconds[task.job].add(max(0.0, now - (task.run_at or now)))
+    parts.traces.claimed(task, now, here=here)
     parts.hub.publish(task.id)
 
 

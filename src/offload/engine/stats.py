@@ -1,7 +1,25 @@
 """Plain counters of what the engine did; read by metrics, never by decisions."""
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+
+BOUNDS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+
+
+class Spread:
+    """How durations are spread: how many were up to each bound, and their sum."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_SECONDS) + 1)
+        """By the first bound that is not below; the last is of all that is longer."""
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(BOUNDS_SECONDS, seconds)] += 1
+        self.sum += seconds
 
 
 @dataclass(slots=True)
@@ -26,10 +44,10 @@ class Stats:
     """Tries to fetch an input file or to push a result, by `fetch` or `push` and done, failed or refused."""
     carried_bytes: Counter[str] = field(default_factory=Counter)
     """Of those that were done, by `fetch` or `push`."""
-    run_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Sum over ended attempts, by job."""
-    wait_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Sum over claimed tasks of the time since they were due, by job."""
+    run_seconds: defaultdict[str, Spread] = field(default_factory=lambda: defaultdict(Spread))
+    """Of ended attempts, by job."""
+    wait_seconds: defaultdict[str, Spread] = field(default_factory=lambda: defaultdict(Spread))
+    """Of claimed tasks, the time since they were due, by job."""
     schedules_fired: Counter[str] = field(default_factory=Counter)
     """Due times that made a task, by job."""
     schedules_missed: Counter[str] = field(default_factory=Counter)

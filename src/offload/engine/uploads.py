@@ -24,7 +24,8 @@ async def upload(parts: Parts, task: Task, json: bytes, file: FileRef | None) ->
         if file is not None:
             chunks, size, kind = _noting(parts.blobs.read(file.blob), away), file.size, file.type
         try:
-            await parts.egress.push(task.upload_to, chunks, size=size, type=kind, seconds_max=limits.seconds_max)
+            with parts.traces.calling("push", task.traceparent, task):  # its URL may allow no header of ours
+                await parts.egress.push(task.upload_to, chunks, size=size, type=kind, seconds_max=limits.seconds_max)
             parts.stats.brought("push", "done", size)
             return None
         except (EgressFailed, TryAgain) as error:
@@ -32,11 +33,11 @@ async def upload(parts: Parts, task: Task, json: bytes, file: FileRef | None) ->
             parts.stats.brought("push", "failed" if temporary else "refused")
             tries_left -= 0 if away else 1  # where our own files are away, the receiver is not to blame
             if not temporary or not tries_left:
-                log.warning("the result of task %s was not taken: %s", task.id, error)
+                log.warning("a result was not taken: %s", error, extra={"task": task.id})
                 return _given_up(error)
-            log.info("the result of task %s was not taken, trying again: %s", task.id, away or error)
+            log.info("a result was not taken, trying again: %s", away or error, extra={"task": task.id})
         except Exception as error:
-            log.exception("the result of task %s cannot be sent", task.id)
+            log.exception("a result cannot be sent", extra={"task": task.id})
             return _given_up(error)
         await asyncio.sleep(max(min(wished, limits.pause_seconds_max), pause_seconds * (0.5 + parts.chance() / 2)))
         pause_seconds = min(pause_seconds * 4, limits.pause_seconds_max)

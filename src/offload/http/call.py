@@ -55,6 +55,8 @@ class Call:
         self.answered = False
         self.close_after = False
         self.status = 0
+        self.traceparent = ""
+        """The trace it belongs to, empty when there is none."""
         self.route = "none"
         self.stats: HttpStats
         self.keyring: Keyring

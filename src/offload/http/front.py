@@ -11,6 +11,7 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from offload.core.errors import OffloadError, QueueFull
+from offload.core.trace import HEADER, read_traceparent, trace_id_of
 from offload.engine.engine import Engine
 from offload.engine.keyring import Keyring
 from offload.http.access import Guard, be_nobody
@@ -29,6 +30,7 @@ from offload.http.problems import (
     problem,
 )
 from offload.http.stats import HttpStats
+from offload.ports.tracing import Span
 
 log = logging.getLogger("offload.http")
 
@@ -37,6 +39,7 @@ Endpoint = Callable[[Call], Awaitable[Response]]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _PORT = re.compile(r":[0-9]{0,5}\Z", re.ASCII)
+TRACEPARENT = HEADER.encode()
 _JOBS = "/v1/jobs/"
 _SUBMIT = "/v1/jobs/{job}"
 
@@ -105,6 +108,8 @@ class Front:
             be_nobody(call)
         given = call.fields.get(b"offload-request-id", b"")
         call.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else next(self._ids)
+        if (span := self._span(call)) is not None:
+            call.traceparent = span.traceparent
         try:
             await self._respond(call, scope, receive, send)
         except ClientGone:
@@ -113,7 +118,24 @@ class Front:
             await self._tell(call, error)
         except Exception as error:
             await self._own_fault(call, error)
+        finally:
+            if span is not None:
+                self._end(span, call)
         self._stats.add(call.method, call.route, call.status, monotonic() - began)
+
+    def _span(self, call: Call) -> Span | None:
+        call.traceparent = read_traceparent(call.header(TRACEPARENT))
+        return self._engine.parts.traces.request(call.method, call.traceparent)
+
+    def _end(self, span: Span, call: Call) -> None:
+        about: dict[str, str | int | float | bool] = {
+            "http.request.method": call.method,
+            "http.route": call.route,
+            "http.response.status_code": call.status,
+            "offload.request.id": call.request_id,
+        }
+        error = str(call.status) if call.status >= 500 or call.status == 0 else ""
+        span.end(self._engine.clock.now(), attributes=about, error=error)
 
     async def _respond(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         self._check(call)
@@ -175,8 +197,18 @@ class Front:
 
     async def _own_fault(self, call: Call, error: Exception) -> None:
         if isinstance(error, TimeoutError) and call.answered:
-            log.info("request %s: the client did not read its answer", call.request_id)
+            log.info("the client did not read its answer", extra=_about(call))
         if call.answered:  # nothing can be said any more; the server breaks the connection
             raise error
-        log.exception("request %s: %s %s failed", call.request_id, call.method, call.route)
+        log.exception("%s %s failed", call.method, call.route, extra=_about(call))
         await call.answer(problem(InternalError()))
+
+
+def _about(call: Call) -> dict[str, str]:
+    """Return the fields of a log line about a request."""
+    about = {"request": call.request_id}
+    if task_id := call.parameters.get("id"):
+        about["task"] = task_id
+    if trace_id := trace_id_of(call.traceparent):
+        about["trace_id"] = trace_id
+    return about

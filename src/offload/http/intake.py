@@ -193,6 +193,7 @@ def _order(call: Call, ticket: Ticket, body: bytes, files: tuple[FileRef, ...]) 
         tags=options.tags,
         callback=options.callback,
         upload_to=options.upload_to,
+        traceparent=call.traceparent,
         run=ticket.run,
         idempotency_key=options.idempotency_key,
         fingerprint=_fingerprint(ticket, body, files) if ticket.keyed else "",

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from offload.engine.condition import BrokerState
-from offload.engine.stats import Stats
+from offload.engine.stats import BOUNDS_SECONDS, Spread, Stats
 from offload.engine.traffic import QueueView
 from offload.http.browsers import OWN_FIELDS
 from offload.http.call import Call
@@ -87,8 +88,6 @@ class _Snapshot(Collector):
                 "Attempts taken back from workers elsewhere: no sign of life, or their time was over.",
                 stats.leases_ended,
             ),
-            ("offload_run_seconds", "Time that ended attempts ran.", stats.run_seconds),
-            ("offload_wait_seconds", "Time between being due and being claimed.", stats.wait_seconds),
             ("offload_schedules_fired", "Due times of schedules that made a task.", stats.schedules_fired),
             ("offload_schedules_missed", "Due times that had passed and made none.", stats.schedules_missed),
             (
@@ -98,12 +97,20 @@ class _Snapshot(Collector):
             ),
         )
         for name, help_text, values in by_job:
-            family = CounterMetricFamily(name, help_text, labels=["job"])
+            family = CounterMetricFamily(name, help_text, labels=["job_name"])
             for job, value in values.items():
                 family.add_metric([job], value)
             yield family
+        for name, help_text, spreads in (
+            ("offload_run_seconds", "Time that ended attempts ran.", stats.run_seconds),
+            ("offload_wait_seconds", "Time between being due and being claimed.", stats.wait_seconds),
+        ):
+            histogram = HistogramMetricFamily(name, help_text, labels=["job_name"])
+            for job, spread in spreads.items():
+                histogram.add_metric([job], _buckets(spread), spread.sum)
+            yield histogram
         finished = CounterMetricFamily(
-            "offload_tasks_finished", "Tasks that ended.", labels=["job", "status", "reason"]
+            "offload_tasks_finished", "Tasks that ended.", labels=["job_name", "status", "reason"]
         )
         for key, number in stats.finished.items():
             finished.add_metric(list(map(str, key)), number)
@@ -115,7 +122,7 @@ class _Snapshot(Collector):
             refused.add_metric(list(pair), number)
         yield refused
         held_up = CounterMetricFamily(
-            "offload_schedules_held_up", "Tries of due times that had to wait for room.", labels=["job", "code"]
+            "offload_schedules_held_up", "Tries of due times that had to wait for room.", labels=["job_name", "code"]
         )
         for pair, number in stats.schedules_held_up.items():
             held_up.add_metric(list(pair), number)
@@ -210,3 +217,9 @@ class _Snapshot(Collector):
             memory.add_metric([lane], size)
         yield count
         yield memory
+
+
+def _buckets(spread: Spread) -> list[tuple[str, float]]:
+    """Return how many took up to each bound, as Prometheus wants it."""
+    bounds = [*map(str, BOUNDS_SECONDS), "+Inf"]
+    return list(zip(bounds, accumulate(spread.counts), strict=True))

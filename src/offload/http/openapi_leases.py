@@ -32,7 +32,9 @@ LEASE_COMPONENTS: dict[str, Schema] = {
                 "download_from": {"type": "object", "additionalProperties": text("Where to GET an input file.")},
                 "upload_to": text("Where to PUT the result, if it is a file."), "expires_at": TIME,
                 "heartbeat_seconds": number("How often to send a heartbeat."),
-            }
+                "traceparent": text("The trace that the task belongs to; left out when there is none."),
+            },
+            optional=("traceparent",),
         )
     ),
     "Heartbeat": closed(

@@ -229,6 +229,8 @@ class Work(Record, frozen=True, kw_only=True):
     task: Task
     paths: dict[str, str] = {}
     """Blob name to the path a worker can read."""
+    traceparent: str = ""
+    """For what the job does: its attempt in the trace of its task."""
 
 
 class Room(Record, frozen=True, kw_only=True):

@@ -137,6 +137,8 @@ class Settings:
         5_000, "how many connections one address may have open", COUNT, least=1)
     metrics_open: bool = declare(False, "whether /metrics needs no key when there are keys", FLAG)
     log_level: str = declare("info", "how much the server logs", TEXT, choices=("debug", "info", "warning", "error"))
+    trace_to: str = declare(
+        "", "the OpenTelemetry collector that gets spans by OTLP over HTTP, such as http://127.0.0.1:4318", TEXT)
     log_format: str = declare("console", "how the server logs, on standard error", TEXT, choices=("console", "json"))
     # fmt: on
 

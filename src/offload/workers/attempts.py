@@ -31,6 +31,7 @@ class Attempt:
     log: AttemptLog
     timeout_seconds: Seconds | None
     grace_seconds: Seconds
+    traceparent: str = ""
     ticket: int = 0
     handed_at: Seconds = 0.0
     """When the child may have begun it, on the loop's clock."""

@@ -142,9 +142,13 @@ class Child:
     def hand(self, attempt: Attempt, now: Seconds) -> None:
         """Give it an attempt to run after those that it has; raise FrameTooLarge when the input cannot travel."""
         task = attempt.task
-        limit = attempt.timeout_seconds
         ticket = self._next_ticket
-        self._link.send(Run(ticket, task.id, task.job, task.attempt, task.input, attempt.files, task.tags, limit))
+        self._link.send(
+            Run(
+                ticket, task.id, task.job, task.attempt, task.input, attempt.files, task.tags,
+                attempt.timeout_seconds, attempt.traceparent,
+            )
+        )  # fmt: skip
         attempt.ticket, attempt.handed_at = self._next_ticket, now
         if not self.attempts:
             self._head_at = now

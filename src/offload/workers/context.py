@@ -29,12 +29,14 @@ class Context:
         attempt: int = 1,
         tags: Mapping[str, str] | None = None,
         timeout_seconds: Seconds | None = None,
+        traceparent: str = "",
         voice: Voice | None = None,
         must_stop: Callable[[], bool] | None = None,
     ) -> None:
         self._task_id = task_id
         self._attempt = attempt
         self._tags = dict(tags or {})
+        self._traceparent = traceparent
         self._ends_at = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         self._voice = voice
         self._must_stop = must_stop
@@ -54,6 +56,11 @@ class Context:
     def tags(self) -> Mapping[str, str]:
         """The tags the client gave the task."""
         return self._tags
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C trace context of this attempt, for requests that the job makes; empty when there is no trace."""
+        return self._traceparent
 
     @property
     def remaining_seconds(self) -> Seconds | None:

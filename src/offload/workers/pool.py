@@ -100,6 +100,7 @@ class Pool:
             log=AttemptLog(self._settings.log_bytes_max if job.log_bytes_max is None else job.log_bytes_max),
             timeout_seconds=self._settings.timeout_seconds if job.timeout_seconds is None else job.timeout_seconds,
             grace_seconds=self._settings.grace_seconds if job.grace_seconds is None else job.grace_seconds,
+            traceparent=work.traceparent,
         )
         assert attempt.key not in self._attempts, "an attempt is run once"
         lane = self._lane_of_job[job.name]
@@ -163,7 +164,7 @@ class Pool:
         try:
             self._listener.ended(attempt.task, outcome, last_words)
         except Exception:
-            log.exception("the end of task %s could not be told", attempt.task.id)
+            log.exception("the end of an attempt could not be told", extra={"task": attempt.task.id})
 
     def said(self, attempt: Attempt, said: Said) -> None:
         if said.log:

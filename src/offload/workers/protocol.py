@@ -75,6 +75,7 @@ class Run(msgspec.Struct, array_like=True, tag=2):
     files: list[InputFile]
     tags: dict[str, str]
     timeout_seconds: Seconds | None
+    traceparent: str = ""
 
 
 class Cancel(msgspec.Struct, array_like=True, tag=3):

@@ -23,6 +23,7 @@ from offload.engine.traffic import Traffic
 from offload.ports import Blobs, Listener, Note, Room, TaskStore, Work, WorkerState
 from offload.ports.bell import Bell
 from offload.ports.broker import Broker
+from offload.ports.tracing import Tracer
 from offload.stores.memory import MemoryStore
 from offload.stores.memory_nodes import MemoryNodes
 
@@ -57,6 +58,7 @@ class HandWorkers:
     cancels_at_once: bool = True
     running: dict[str, Task] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
+    handed: dict[str, Work] = field(default_factory=dict)
     canceled: list[str] = field(default_factory=list)
     late: list[Task] = field(default_factory=list)
     """Attempts that go on although their task came here anew: they lost their lease."""
@@ -76,6 +78,7 @@ class HandWorkers:
         if work.task.id in self.running:
             self.late.append(self.running[work.task.id])
         self.running[work.task.id] = work.task
+        self.handed[work.task.id] = work
         self.started.append(work.task.id)
 
     def cancel(self, task: Task) -> None:
@@ -153,6 +156,7 @@ async def kit(
     wrap_blobs: Callable[[LocalBlobs], Blobs] | None = None,
     fetching: Fetching | None = None,
     uploading: Uploading | None = None,
+    tracer: Tracer | None = None,
     broker: Broker | None = None,
     before_start: Sequence[Task] = (),
     together: Together | None = None,
@@ -165,9 +169,7 @@ async def kit(
     clock, memory = shared.clock, shared.memory
     ringer = Ringer(LocalBell() if together is None else together.bell())
     store: TaskStore = memory if wrap_store is None else wrap_store(memory)
-    local = LocalBlobs(root / "blobs")
-    await local.start()
-    blobs: Blobs = local if wrap_blobs is None else wrap_blobs(local)
+    blobs = await _started_blobs(root / "blobs", wrap_blobs)
     traffic = Traffic({queue: capacity or Capacity() for queue in catalog.queues}, clock)
     workers = HandWorkers(runs=tuple(catalog.jobs if runs is None else runs), places=places)
     parts = Parts(
@@ -190,6 +192,7 @@ async def kit(
         hub=Hub(store, ringer),
         ringer=ringer,
         stats=Stats(),
+        tracer=tracer,
         chance=lambda: 0.5,
         fetching=fetching or Fetching(),
         uploading=uploading or Uploading(),
@@ -202,3 +205,9 @@ async def kit(
         yield Kit(engine=engine, store=store, workers=workers, clock=clock)
     finally:
         await engine.stop(0.0)
+
+
+async def _started_blobs(root: Path, wrap: Callable[[LocalBlobs], Blobs] | None) -> Blobs:
+    local = LocalBlobs(root)
+    await local.start()
+    return local if wrap is None else wrap(local)

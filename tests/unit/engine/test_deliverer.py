@@ -1,6 +1,7 @@
 """The deliverer's loop: what is due is sent, soon, once at a time, and given back when the node stops."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -137,8 +138,7 @@ async def post(root: Path, *, pace: Pace | None = None, places: int = 50) -> Asy
         egress.gate.set()
         memory: Any = found.store
         memory.deliveries = deliveries
-        changed = {name: getattr(found.engine.parts, name) for name in found.engine.parts.__dataclass_fields__}
-        parts = type(found.engine.parts)(**{**changed, "egress": egress, "deliveries": deliveries})
+        parts: Any = dataclasses.replace(found.engine.parts, egress=egress, deliveries=deliveries)
         engine = found.engine
         engine.callbacks = type(engine.callbacks)(deliveries, egress, found.clock)
         deliverer = Deliverer(parts, engine.callbacks, said, pace or Pace(poll_seconds=600.0, stop_seconds=0.05))

@@ -19,13 +19,13 @@ QUICK = Fetching(pause_seconds=0.01, seconds_max=20.0)
 NAMED = ("Content-Type: image/jpeg", 'Content-Disposition: attachment; filename="cat.jpg"')
 
 
-async def submit(it: Kit, *urls: str, job: str = "noop") -> str:
+async def submit(it: Kit, *urls: str, job: str = "noop", **options: object) -> str:
     task_id = str(uuid.uuid4())
     files = tuple(
         FileRef(blob=f"t/{task_id}/in/{n}", name="", type="", size=0, field=f"images.{n}", url=url)
         for n, url in enumerate(urls)
     )
-    return (await it.submit(job, task_id=task_id, files=files)).id
+    return (await it.submit(job, task_id=task_id, files=files, **options)).id
 
 
 class Failing:

@@ -13,14 +13,14 @@ TASK = """
     t.key, r.id, t.owner, t.job, t.queue, t.status, t.max_attempts, t.priority, r.created_at, t.queued_at, t.run_at,
     t.deadline_at, t.expires_at, t.version, t.event_count, t.input_bytes, r.tags, t.attempt, t.losses,
     t.cancel_requested, t.payload_dropped, t.reason, t.started_at, t.finished_at, t.lease_until, t.node, t.progress,
-    t.callback, t.upload_to, r.input, r.files, o.result, o.result_file, o.error
+    t.callback, t.upload_to, r.input, r.files, r.traceparent, o.result, o.result_file, o.error
 """
 WHOLE = "requests r JOIN tasks t ON t.key = r.key LEFT JOIN outcomes o ON o.key = r.key"
 """Where `TASK` is read from; the joins are lookups by key."""
 
 REQUESTS = {
     "key": "bigint", "id": "text", "owner": "text", "job": "text", "queue": "text", "created_at": "float8",
-    "fingerprint": "text", "input": "bytea", "files": "text", "tags": "text",
+    "fingerprint": "text", "input": "bytea", "files": "text", "tags": "text", "traceparent": "text",
 }  # fmt: skip
 """The columns that hold what was asked, and their types."""
 TASKS = {
@@ -56,7 +56,7 @@ def task_from(row: Iterable[Any]) -> Task:
         key, task_id, owner, job, queue, status, max_attempts, priority, created_at, queued_at, run_at,
         deadline_at, expires_at, version, event_count, input_bytes, tags, attempt, losses,
         cancel_requested, payload_dropped, reason, started_at, finished_at, lease_until, node, progress,
-        callback, upload_to, input_json, files, result, result_file, error,
+        callback, upload_to, input_json, files, traceparent, result, result_file, error,
     ) = row  # fmt: skip
     return Task(
         id=task_id,
@@ -92,6 +92,7 @@ def task_from(row: Iterable[Any]) -> Task:
         tags={} if tags is None else tags_from(tags),
         callback=None if callback is None else _callback.decode(callback),
         upload_to=upload_to or "",
+        traceparent=traceparent or "",
         payload_dropped=payload_dropped,
     )
 
@@ -100,7 +101,7 @@ def request_row(task: Task, fingerprint: str) -> Row:
     """Return the values of `REQUESTS`."""
     return (
         task.key, task.id, task.owner, task.job, task.queue, task.created_at, fingerprint, task.input,
-        stored(task.files), stored(task.tags),
+        stored(task.files), stored(task.tags), task.traceparent or None,
     )  # fmt: skip
 
 

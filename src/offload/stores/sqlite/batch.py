@@ -237,7 +237,7 @@ class Batch:
         task = msgspec.structs.replace(new.task, key=key, event_count=len(new.events))
         ready = self._enters_line(task, new.events)
         self._tasks.append(inserted(task, ready))
-        self._payloads.append((key, new.fingerprint, task.input, stored(task.files)))
+        self._payloads.append((key, new.fingerprint, task.input, stored(task.files), task.traceparent or None))
         for n, event in enumerate(new.events, 1):
             self.event(key, n, event)
         if new.idempotency_key is not None:

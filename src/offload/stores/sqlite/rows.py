@@ -13,7 +13,7 @@ TASK = """
     t.key, t.id, t.owner, t.job, t.queue, t.status, t.max_attempts, t.priority, t.created_at, t.queued_at, t.run_at,
     t.deadline_at, t.expires_at, t.version, t.event_count, t.input_bytes, t.tags, t.attempt, t.losses,
     t.cancel_requested, t.payload_dropped, t.reason, t.started_at, t.finished_at, t.lease_until, t.node, t.progress,
-    t.callback, t.upload_to, p.input, p.files, o.result, o.result_file, o.error
+    t.callback, t.upload_to, p.input, p.files, p.traceparent, o.result, o.result_file, o.error
 """
 WHOLE = "tasks t JOIN payloads p ON p.key = t.key LEFT JOIN outcomes o ON o.key = t.key"
 """Where `TASK` is read from; the joins are lookups by key."""
@@ -44,7 +44,7 @@ def task_from(row: Row) -> Task:
         key, task_id, owner, job, queue, status, max_attempts, priority, created_at, queued_at, run_at,
         deadline_at, expires_at, version, event_count, input_bytes, tags, attempt, losses,
         cancel_requested, payload_dropped, reason, started_at, finished_at, lease_until, node, progress,
-        callback, upload_to, input_json, files, result, result_file, error,
+        callback, upload_to, input_json, files, traceparent, result, result_file, error,
     ) = row  # fmt: skip
     return Task(
         id=id_from(task_id),
@@ -80,6 +80,7 @@ def task_from(row: Row) -> Task:
         tags={} if tags is None else _tags.decode(tags),
         callback=None if callback is None else _callback.decode(callback),
         upload_to=upload_to or "",
+        traceparent=traceparent or "",
         payload_dropped=payload_dropped == 1,
     )
 

@@ -55,6 +55,7 @@ class Attempt:
             attempt=run.attempt,
             tags=run.tags,
             timeout_seconds=run.timeout_seconds,
+            traceparent=run.traceparent,
             voice=self.speech,
             must_stop=must_stop,
         )
