@@ -14,7 +14,7 @@ demo: .venv/.gallery ## run photographs, speech and data through a real server; 
 	@[ -n "$(NO_MODELS)" ] || $(MAKE) --no-print-directory --keep-going models || echo "going on without what could not be installed"
 	@$(BIN)/python examples/demo.py
 
-# about 750 MB in .venv: speech, objects in pictures, print; "make demo NO_MODELS=1" does without
+# about 670 MB in .venv: speech, objects in pictures, print; "make demo NO_MODELS=1" does without
 models: .venv/.transcribe .venv/.detect .venv/.ocr
 
 serve: .venv/.gallery ## serve the gallery, as far as it is installed, on http://127.0.0.1:8000 until Ctrl-C
