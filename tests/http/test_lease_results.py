@@ -1,12 +1,13 @@
 """What workers elsewhere give as results, and what they say that is wrong."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.egress.zoo import Visit, Zoo
 from tests.http.kit import serving
-from tests.http.lease_kit import CATALOG, FOUND, code, lend, say, submit_image
+from tests.http.lease_kit import CATALOG, FOUND, SHORT, code, lend, say, submit_image
 
 
 async def test_an_uploaded_file_is_the_result_once_that_is_said(tmp_path: Path) -> None:
@@ -28,6 +29,21 @@ async def test_an_uploaded_file_is_the_result_once_that_is_said(tmp_path: Path) 
         assert (result.content, result.headers["content-type"]) == (b"<svg/>", "image/svg+xml")
         assert 'filename="sea.svg"' in result.headers["content-disposition"]
         assert len([name for name in server.blobs() if "/out/" in name]) == 2, "the file and the note about it"
+
+
+async def test_an_upload_that_outlasts_its_lease_leaves_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path, catalog=CATALOG, timing=SHORT) as server:
+        task_id = (await server.submit("draw", {"title": "sea"}))["id"]
+        lent = await lend(server)
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield b"half"
+            assert (await server.finished(task_id))["reason"] == "worker_lost"
+            yield b"whole"
+
+        late = await server.client.put(lent["upload_to"], content=slowly())
+        assert code(late) == (409, "LeaseLost")
+        assert not [name for name in server.blobs() if "/out/" in name]
 
 
 async def test_what_was_uploaded_and_never_confirmed_is_gone_with_its_attempt(tmp_path: Path) -> None:
