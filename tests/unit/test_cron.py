@@ -163,12 +163,13 @@ FIELDS = st.tuples(
     st.sampled_from(["*", "1", "29", "31", "l", "*/3"]),
     st.sampled_from(["*", "2", "3", "10,11"]),
     st.sampled_from(["*", "0", "1-5", "sun"]),
-).map(" ".join)
+)
+CRONS = FIELDS.map(" ".join).filter(lambda cron: not cron.endswith(" 31 2 *"))  # a day that no year has is refused
 MOMENTS = st.integers(int(at("2010-01-01T00:00Z")), int(at("2037-01-01T00:00Z")))
 
 
 @settings(max_examples=60, deadline=None)
-@given(cron=FIELDS, zone=st.sampled_from(ZONES), moment=MOMENTS)
+@given(cron=CRONS, zone=st.sampled_from(ZONES), moment=MOMENTS)
 def test_a_due_time_comes_later_and_nothing_is_due_between(cron: str, zone: str, moment: int) -> None:
     recurrence = read_recurrence(cron=cron, timezone=zone)
     first, second = recurrence.next_times(float(moment), 0.0, 2)
