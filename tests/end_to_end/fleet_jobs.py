@@ -28,3 +28,9 @@ def tell(gate: str, *, ctx: Context) -> Iterator[int]:
 @job(queue="files")
 def turn(text: File) -> File:
     return File(text.read_bytes()[::-1], name="turned.txt", type="text/plain")
+
+
+@job(external=True)
+def elsewhere(n: int) -> int:
+    """Done by whoever leases it."""
+    return n

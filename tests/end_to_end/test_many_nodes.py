@@ -45,6 +45,23 @@ async def test_whichever_server_is_asked_it_knows_of_the_task_and_wakes_who_wait
         assert (answer.status_code, answer.text) == (200, "8")
 
 
+async def test_a_lease_that_one_server_gave_is_good_at_the_other(nodes: Fleet) -> None:
+    one, two = both(nodes)
+    async with one, two, asyncio.timeout(25):
+        waiting = asyncio.create_task(two.post("/v1/leases", json={"jobs": ["elsewhere"], "wait": 20}))
+        task_id = (await one.post("/v1/jobs/elsewhere", json={"n": 6})).json()["id"]
+        (lent,) = (await waiting).json()
+        assert (lent["task"], lent["input"]) == (task_id, {"n": 6})
+        own = f"/v1/leases/{lent['lease']}"
+        for server in (one, two):
+            beat = await server.post(f"{own}/heartbeat", json={"progress": {"fraction": 0.5}})
+            assert (beat.status_code, beat.json()["canceled"]) == (200, False), beat.text
+        assert (await one.post(f"{own}/done", json=7)).json() == {"task": task_id, "status": "DONE"}
+        assert (await two.post(f"{own}/done", json=7)).status_code == 200
+        assert (await two.post(f"{own}/heartbeat")).json()["code"] == "LeaseLost"
+        assert (await two.get(f"/v1/tasks/{task_id}/result?wait=20")).json() == 7
+
+
 async def test_a_stream_of_one_server_tells_all_that_happens_elsewhere(nodes: Fleet, tmp_path: Path) -> None:
     one, two = both(nodes)
     async with one, two, asyncio.timeout(25):
