@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 from starlette.types import ASGIApp
 
 from offload.blobs.identity import identity
 from offload.blobs.opening import CacheLimits, Opened, open_blobs
+from offload.brokers.address import address_of
 from offload.clock import SteadyClock
 from offload.core.catalog import Catalog
 from offload.core.errors import WrongSetting
@@ -42,6 +44,7 @@ from offload.http.telling import render
 from offload.loading import MADE
 from offload.ports.broker import Broker
 from offload.ports.tracing import Tracer
+from offload.ports.work_queue import WorkQueue
 from offload.settings import Settings
 from offload.storage import file_of, open_storage
 
@@ -83,9 +86,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         storage = await stack.enter_async_context(open_storage(settings, node=name))
         store, ringer = storage.store, Ringer(storage.bell)
-        keyring = Keyring(store.keys, clock, ringer)
-        await keyring.start()
-        stack.push_async_callback(keyring.stop)
+        keyring = await _started_keyring(Keyring(store.keys, clock, ringer), stack)
         blobs, links = await _started_blobs(settings, environ, data, clock)
         traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
         workers = await stack.enter_async_context(crew(settings, environ, catalog, clock, shares=not ringer.alone))
@@ -117,6 +118,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
             fetching=_fetching(settings),
             uploading=Uploading(seconds_max=settings.upload_max_seconds, tries_max=settings.upload_tries_max),
             broker=await _started_broker(settings, name, stack),
+            work_queue=await _started_work_queue(settings, name, stack),
             lending=_lending(settings),
             secret=keyring.secret,
         )
@@ -184,6 +186,12 @@ def _started_tracer(settings: Settings, environ: Mapping[str, str], name: str, s
     return tracer
 
 
+async def _started_keyring(keyring: Keyring, stack: AsyncExitStack) -> Keyring:
+    await keyring.start()
+    stack.push_async_callback(keyring.stop)
+    return keyring
+
+
 async def _started_broker(settings: Settings, name: str, stack: AsyncExitStack) -> Broker | None:
     broker = open_broker(settings.broker, node=name)
     if broker is not None:
@@ -192,10 +200,21 @@ async def _started_broker(settings: Settings, name: str, stack: AsyncExitStack) 
     return broker
 
 
+async def _started_work_queue(settings: Settings, name: str, stack: AsyncExitStack) -> WorkQueue | None:
+    url = settings.amqp_workers
+    if not url:
+        return None
+    if url.partition(":")[0] not in ("amqp", "amqps"):
+        raise WrongSetting("amqp_workers: write a URL that begins with amqp:// or amqps://")
+    module = _adapter("amqp_workers", name="amqp_work", extra="rabbitmq")
+    queue: WorkQueue = module.AmqpWork(address_of(url, "amqp_workers"), node=name)
+    await queue.start()
+    stack.push_async_callback(queue.stop)
+    return queue
+
+
 def open_broker(url: str, *, node: str) -> Broker | None:
     """Return what a broker's URL means, None for `native`; nothing is connected yet. Raise WrongSetting."""
-    from offload.brokers.address import address_of
-
     if url == NATIVE:
         return None
     scheme = url.partition(":")[0]
@@ -204,13 +223,16 @@ def open_broker(url: str, *, node: str) -> Broker | None:
         raise WrongSetting(f"broker: write native, or a URL that begins with one of {known}")
     name, class_name = BROKERS[scheme]
     address = address_of(url)
-    try:
-        module = importlib.import_module(f"offload.brokers.{name}")
-    except ModuleNotFoundError as error:
-        lacks = f"broker: {scheme}:// needs the package {error.name!r}, which is not installed"
-        raise WrongSetting(f'{lacks}: pip install "offload[{name}]"') from None
-    broker: Broker = getattr(module, class_name)(address, node=node)
+    broker: Broker = getattr(_adapter("broker", name=name, extra=name), class_name)(address, node=node)
     return broker
+
+
+def _adapter(setting: str, *, name: str, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"offload.brokers.{name}")
+    except ModuleNotFoundError as error:
+        lacks = f"{setting}: needs the package {error.name!r}, which is not installed"
+        raise WrongSetting(f'{lacks}: pip install "offload[{extra}]"') from None
 
 
 def _timing(settings: Settings) -> Timing:
@@ -226,7 +248,11 @@ def _timing(settings: Settings) -> Timing:
 
 
 def _lending(settings: Settings) -> Lending:
-    return Lending(timeout_seconds=settings.job_timeout_seconds, result_bytes_max=settings.result_bytes_max)
+    return Lending(
+        timeout_seconds=settings.job_timeout_seconds,
+        result_bytes_max=settings.result_bytes_max,
+        public_url=settings.public_url.rstrip("/"),
+    )
 
 
 def _fetching(settings: Settings) -> Fetching:

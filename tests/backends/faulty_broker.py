@@ -29,6 +29,8 @@ class FaultyBroker:
         """Every call fails."""
         self.mute = False
         """Takes wait for ever, until `restart`."""
+        self.cancels = False
+        """Calls end as if somebody had canceled them, as those of client libraries do when a connection is lost."""
         self.restarts = 0
 
     @property
@@ -81,6 +83,8 @@ class FaultyBroker:
     def _check(self) -> None:
         if self.asleep:
             raise BrokerUnavailable("the broker sleeps")
+        if self.cancels:
+            raise asyncio.CancelledError
 
     async def _bring_late(self, token: Token) -> None:
         await asyncio.sleep(self._random.random() * self.late_seconds)

@@ -139,6 +139,25 @@ async def test_a_broker_that_is_away_stops_nothing_and_is_told_of(open_store: Op
         assert nodes.ran_once(ids)
 
 
+async def test_calls_that_the_client_library_cancels_end_no_loop(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    faulty = Faulty(lambda node: MemoryBroker(bus, wait_seconds=0.2))
+    async with fleet(tmp_path, MemoryStore(), faulty) as nodes:
+        await connected(nodes)
+        faulty.set(cancels=True)
+        ids = await nodes.submit(3)
+        await nodes.done(ids)
+        faulty.set(cancels=False)
+        async with asyncio.timeout(20):
+            while any(engine.health().checks["broker"] != "ok" for engine in nodes.engines):
+                await asyncio.sleep(0.01)
+        before = nodes.tokens("taken")
+        async with asyncio.timeout(20):
+            while nodes.tokens("taken") == before:
+                await nodes.done(await nodes.submit())
+        assert nodes.ran_once(ids)
+
+
 async def test_a_consumer_that_went_mute_is_noticed_and_begun_anew(tmp_path: Path) -> None:
     bus = MemoryBus()
     faulty = Faulty(lambda node: MemoryBroker(bus, wait_seconds=0.2))

@@ -66,6 +66,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("POST", "/v1/leases/{lease}/failed"): LENT,
     ("GET", "/v1/leases/{link}/input/{name}"): LENT,
     ("PUT", "/v1/leases/{link}/result"): LENT,
+    ("POST", "/v1/leases/{link}/result/failed"): LENT,
     ("GET", "/v1/session"): NOBODYS,
     ("POST", "/v1/session"): NOBODYS,
     ("DELETE", "/v1/session"): NOBODYS,

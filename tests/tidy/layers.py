@@ -90,6 +90,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.own_directory": (),
     "offload.brokers.sqs": ("aiobotocore", "aiohttp", "botocore", "msgspec"),
     "offload.brokers.rabbitmq": ("aio_pika", "msgspec"),
+    "offload.brokers.amqp_work": ("aio_pika",),
     "offload.brokers.amqp_link": ("aio_pika", "yarl"),
     "offload.egress": ("aiohttp", "yarl", "idna"),
     "offload.workers": ("msgspec", "psutil", "structlog", "pydantic"),

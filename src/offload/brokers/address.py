@@ -31,19 +31,19 @@ class Address(Record, frozen=True, kw_only=True):
         return text
 
 
-def address_of(url: str) -> Address:
+def address_of(url: str, setting: str = "broker") -> Address:
     """Raise WrongSetting for what is no broker's URL, without repeating a password."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise WrongSetting(f"broker: this is not a URL: {error}") from None
+        raise WrongSetting(f"{setting}: this is not a URL: {error}") from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     prefix = options.pop("prefix", PREFIX_DEFAULT)
     if not _PREFIX.fullmatch(prefix):
-        raise WrongSetting(f"broker: prefix={prefix!r} must match {_PREFIX.pattern}")
+        raise WrongSetting(f"{setting}: prefix={prefix!r} must match {_PREFIX.pattern}")
     if not parts.hostname:
-        raise WrongSetting(f"broker: {shown(url)} names no host; write one as in {parts.scheme}://HOST")
+        raise WrongSetting(f"{setting}: {shown(url)} names no host; write one as in {parts.scheme}://HOST")
     return Address(
         scheme=parts.scheme,
         url=parts._replace(query=urlencode(options)).geturl(),

@@ -78,7 +78,9 @@ class AmqpLink:
         """Turn what goes wrong into BrokerUnavailable, and give up the connection unless it `drops` not."""
         try:
             yield
-        except TROUBLES as error:
+        except (*TROUBLES, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _canceled():
+                raise
             if drops:
                 self.drop(error)
             raise BrokerUnavailable(self._said(error)) from None
@@ -91,7 +93,9 @@ class AmqpLink:
                 connection = await aio_pika.connect(
                     self._url, timeout=CONNECT_SECONDS, client_properties={"connection_name": self._name}
                 )
-            except TROUBLES as error:
+            except (*TROUBLES, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and _canceled():
+                    raise
                 self._why = self._said(error)
             else:
                 connection.close_callbacks.add(self._closed)
@@ -110,8 +114,8 @@ class AmqpLink:
     async def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(*TROUBLES):
-                async with asyncio.timeout(1.0):
+            with contextlib.suppress(BrokerUnavailable):
+                async with self.speaking(drops=False), asyncio.timeout(1.0):
                     await connection.close()
 
     def _closed(self, _: object, error: BaseException | None = None) -> None:
@@ -120,3 +124,9 @@ class AmqpLink:
     def _said(self, why: object) -> str:
         text = f"{type(why).__name__}: {why}" if isinstance(why, BaseException) else str(why)
         return f"{self._address.shown}: {self._address.without_secrets(text)}"
+
+
+def _canceled() -> bool:
+    """Tell whether somebody wants this task to end; the client library cancels calls of lost connections by itself."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -73,6 +73,15 @@ def lease_of(task: Task) -> Lease:
     return Lease(task_id=task.id, attempt=task.attempt, node=task.node)
 
 
+def ticket_of(secret: bytes, task: Task) -> Lease:
+    """Return the lease of a QUEUED task's next attempt that is told before it is claimed: its first use begins it.
+
+    It is the same whenever it is told, so that a message may be sent again.
+    """
+    attempt = task.attempt + 1
+    return Lease(task_id=task.id, attempt=attempt, node=node_of(derived(secret, f"ticket\n{task.id}.{attempt}")[:8]))
+
+
 def signed(secret: bytes, use: Use, lease: Lease) -> str:
     """Return the text that gives whoever has it this use of a lease."""
     body = f"{lease.task_id}.{lease.attempt}.{lease.node.removeprefix(PREFIX)}"

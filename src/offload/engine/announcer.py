@@ -6,7 +6,7 @@ from collections import deque
 from itertools import islice
 
 from offload.core.task import Seconds, Task
-from offload.engine.loops import Pauses, end
+from offload.engine.loops import Pauses, end, only_our_cancels
 from offload.engine.stats import Stats
 from offload.ports.broker import Broker, BrokerUnavailable, Token
 
@@ -62,7 +62,8 @@ class Announcer:
         pauses = Pauses()
         while True:
             try:
-                await self._send()
+                with only_our_cancels():
+                    await self._send()
             except BrokerUnavailable as error:
                 self._fell_silent(str(error))
                 await asyncio.sleep(pauses.next())

@@ -89,9 +89,11 @@ class Dispatcher:
         if task.run_at > self._parts.clock.now():
             self._on_later(task.run_at)
             self._parts.ringer.due(task.run_at)
+            self._elsewhere.came(task)
         elif task.job in self._external:  # nobody knows where workers wait for it, so every node looks
             self._parts.ringer.ready(task.queue, task.job)
             self.ready(task.queue, task.job)
+            self._elsewhere.came(task)
         elif self._announcer is not None and self._announcer.announce(task):
             return  # whoever gets the token claims it
         elif self._claiming:

@@ -19,6 +19,9 @@ class Hold(Record, frozen=True, kw_only=True):
 class Line(Protocol):
     """Who else wants to know when tasks are ready."""
 
+    def came(self, task: Task) -> None:
+        """One became QUEUED on this node."""
+
     def ready(self, queue: str, job: str) -> None: ...
 
     def look_everywhere(self) -> None: ...

@@ -1,6 +1,7 @@
 """What workers elsewhere say of the attempts that are lent to them; each word counts only while the lease is held."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -8,14 +9,15 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from offload.core.errors import FileDoesNotExist
-from offload.core.lease import PREFIX, Lease, LeaseDoesNotExist, LeaseLost, Use, read
+from offload.core.lease import PREFIX, Lease, LeaseDoesNotExist, LeaseLost, Use, read, ticket_of
 from offload.core.outcome import Failed, Succeeded
 from offload.core.schema import WrongResult
 from offload.core.task import ALL, FileRef, Progress, Reason, Record, Scope, Seconds, Status, Task
+from offload.core.transitions import Event, Facts, decide
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.ledger import Ending
 from offload.engine.lent import Lent, lent
-from offload.engine.parts import Parts
+from offload.engine.parts import Parts, count_claimed
 from offload.ports import BlobWriter, Note
 
 JSON_TYPE = "application/json"
@@ -24,6 +26,10 @@ NOTE = "uploaded"
 NOTE_BYTES_MAX = 64 * 1024
 RECORD_SECONDS_MAX = 30.0
 """An end that takes longer to be recorded, because its result is pushed somewhere, is acknowledged before it is."""
+
+
+TICKET_SECONDS = 86_400.0
+"""How long an attempt that was begun by a ticket may take when its job has no limit."""
 
 
 class Beat(Record, frozen=True, kw_only=True):
@@ -70,7 +76,13 @@ class Leases:
         Return the task as it is then; it is still RUNNING when its result takes long to be brought where it is wanted.
         Raise LeaseLost, WrongResult.
         """
-        lease = self._read(text, Use.HOLD)
+        return await self._done(self._read(text, Use.HOLD), scope, text, json)
+
+    async def done_by_link(self, text: str, json: bytes | None) -> Task:
+        """Do the same for whoever has the link for the upload."""
+        return await self._done(self._read(text, Use.WRITE), ALL, text, json)
+
+    async def _done(self, lease: Lease, scope: Scope, text: str, json: bytes | None) -> Task:
         async with self._lock(lease):
             task = await self._visible(lease, scope, text)
             if lease.held(task) and (task.status is Status.DONE or task.reason is Reason.UPLOAD_FAILED):
@@ -86,7 +98,24 @@ class Leases:
 
     async def failed(self, scope: Scope, text: str, failed: Failed) -> Task:
         """Record that an attempt ended without a result; a canceled one is CANCELED then. Raise LeaseLost."""
-        lease = self._read(text, Use.HOLD)
+        return await self._failed(self._read(text, Use.HOLD), scope, text, failed)
+
+    async def failed_by_link(self, text: str, failed: Failed) -> Task:
+        """Do the same for whoever has the link for the upload."""
+        return await self._failed(self._read(text, Use.WRITE), ALL, text, failed)
+
+    async def returned(self, text: str, failed: Failed) -> None:
+        """Record the failure of an attempt whose message came back, unless it has ended already."""
+        with contextlib.suppress(LeaseLost, LeaseDoesNotExist):
+            await self.failed(ALL, text, failed)
+
+    async def takes_json(self, text: str) -> bool:
+        """Tell whether the result that belongs to an upload's link is JSON and no file. Raise LeaseLost."""
+        task = await self._visible(self._read(text, Use.WRITE), ALL, text)
+        job = self._parts.catalog.jobs.get(task.job)
+        return job is None or not job.schema.returns_file
+
+    async def _failed(self, lease: Lease, scope: Scope, text: str, failed: Failed) -> Task:
         task = await self._visible(lease, scope, text)
         if lease.held(task) and task.status is Status.FAILED and task.reason is Reason.ERROR:
             return task
@@ -188,7 +217,24 @@ class Leases:
             raise _lost(lease)
         if scope.owner not in (None, task.owner):
             raise LeaseDoesNotExist(text)
+        if task.status is Status.QUEUED and lease == ticket_of(self._parts.secret, task):
+            return await self._begun(lease, task)
         return task
+
+    async def _begun(self, lease: Lease, task: Task) -> Task:
+        """Claim a task for whoever first uses the ticket of its next attempt."""
+        parts, now = self._parts, self._parts.clock.now()
+        if task.run_at is not None and task.run_at > now:
+            return task
+        facts = Facts(now=now, node=lease.node, lease_until=now + TICKET_SECONDS)
+        change = decide(task, Event.CLAIM, facts)
+        until = parts.ends_by(change.after)
+        if until is not None:  # nobody has promised heartbeats: the attempt may take what its job gives it
+            change = decide(task, Event.CLAIM, msgspec.structs.replace(facts, lease_until=until))
+        if (await parts.store.apply([change]))[0]:
+            count_claimed(parts, change.after, now)
+            return change.after
+        return await parts.store.get(ALL, task.id) or task
 
     def _lock(self, lease: Lease) -> asyncio.Lock:
         return self._locks.setdefault(lease, asyncio.Lock())

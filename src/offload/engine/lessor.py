@@ -14,6 +14,7 @@ from offload.core.lease import node_of
 from offload.core.outcome import Unrun
 from offload.core.task import Record, Scope, Seconds, Task
 from offload.engine.dispatcher import Dispatcher
+from offload.engine.herald import Herald
 from offload.engine.ledger import Ending
 from offload.engine.parts import Parts, count_claimed
 from offload.ports import Ask, Depth
@@ -65,15 +66,21 @@ class Lessor:
         self._turn = 0
         self._lending: asyncio.Task[None] | None = None
         self._stopping = False
+        self.herald: Herald | None = None
+        """Posts the same tasks to workers that do not ask."""
 
     def serve(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        if self._parts.work_queue is not None:
+            self.herald = Herald(self._parts, self._parts.work_queue, dispatcher, self._paused)
 
     def start(self, depths: Iterable[Depth]) -> None:
         for depth in depths:
             if depth.job in self._queues_of:  # a job that moved to another queue still has tasks in the old one
                 self._queues_of[depth.job].add(depth.queue)
         self._lending = asyncio.get_running_loop().create_task(self._lend())
+        if self.herald is not None:
+            self.herald.start()
 
     def begin_stop(self) -> None:
         """Lend no more; those who wait hear so at once."""
@@ -86,10 +93,16 @@ class Lessor:
         self.begin_stop()
         if self._lending is not None:
             await self._lending
+        if self.herald is not None:
+            await self.herald.stop()
 
     @property
     def waiting(self) -> int:
         return len(self._waiters)
+
+    def came(self, task: Task) -> None:
+        if self.herald is not None:
+            self.herald.came(task)
 
     def ready(self, queue: str, job: str) -> None:
         """Tasks of this lot may be ready, of whatever job."""

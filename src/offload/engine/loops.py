@@ -1,9 +1,11 @@
 """What agents need to run loops over a thing that fails: pauses that grow, and an end that is one."""
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 from offload.core.task import Seconds
+from offload.ports.broker import BrokerUnavailable
 
 PAUSE_SECONDS = 0.1
 PAUSE_SECONDS_MAX = 5.0
@@ -22,6 +24,21 @@ class Pauses:
     def next(self) -> Seconds:
         now, self._next = self._next, min(PAUSE_SECONDS_MAX, self._next * 2)
         return now
+
+
+@contextlib.contextmanager
+def only_our_cancels() -> Iterator[None]:
+    """Raise BrokerUnavailable for a cancellation that nobody asked of this task.
+
+    Client libraries cancel what waits for a connection that is lost; a loop that took it for its own end would be gone.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise BrokerUnavailable("the broker's client gave up the call") from None
 
 
 async def end(tasks: Iterable[asyncio.Task[None] | None]) -> None:

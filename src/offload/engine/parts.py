@@ -21,6 +21,7 @@ from offload.ports.links import BlobLinks
 from offload.ports.nodes import NodeStore
 from offload.ports.schedules import ScheduleStore
 from offload.ports.tracing import Tracer
+from offload.ports.work_queue import WorkQueue
 
 
 class Timing(Record, frozen=True, kw_only=True):
@@ -76,6 +77,8 @@ class Lending(Record, frozen=True, kw_only=True):
     result_bytes_max: int = 2**30
     json_inline_bytes_max: int = 64 * 1024
     """JSON beyond this is kept as a file."""
+    public_url: str = ""
+    """Where workers elsewhere reach this server, when they are told by messages."""
 
 
 def new_secret() -> bytes:
@@ -118,6 +121,8 @@ class Parts:
     """Which files `blobs` are, if other nodes must have the same."""
     broker: Broker | None = None
     """None: this node alone runs what it accepts, and knows without being told."""
+    work_queue: WorkQueue | None = None
+    """None: workers elsewhere ask for their tasks."""
     lending: Lending = Lending()
     tracer: Tracer | None = None
     """None: traces only pass through."""

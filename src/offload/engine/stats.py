@@ -39,7 +39,7 @@ class Stats:
     callbacks: Counter[str] = field(default_factory=Counter)
     """By outcome of a try: delivered, failed (and tried again), given_up, superseded, released."""
     tokens: Counter[str] = field(default_factory=Counter)
-    """Of the broker, by what became of them: announced, dropped, taken, released, missed; and its restarts."""
+    """By what became of them: announced, dropped, taken, released, missed, posted, returned, and restarts."""
     carried: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Tries to fetch an input file or to push a result, by `fetch` or `push` and done, failed or refused."""
     carried_bytes: Counter[str] = field(default_factory=Counter)

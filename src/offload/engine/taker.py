@@ -9,7 +9,7 @@ from typing import Protocol
 
 from offload.core.ring import Lot
 from offload.core.task import Seconds, Task
-from offload.engine.loops import Pauses, end
+from offload.engine.loops import Pauses, end, only_our_cancels
 from offload.engine.stats import Stats
 from offload.ports import Ask, Clock
 from offload.ports.broker import Broker, BrokerUnavailable, Token
@@ -137,7 +137,8 @@ class Taker:
         pauses = Pauses()
         while True:
             try:
-                await self._round(lot, stand)
+                with only_our_cancels():
+                    await self._round(lot, stand)
             except BrokerUnavailable as error:
                 self._fell_silent(lot, str(error))
             except Exception as error:  # an adapter's own mistake must not end this loop

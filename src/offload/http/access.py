@@ -62,6 +62,7 @@ NEEDED: Mapping[str, Mapping[str, Scopes]] = {
     # these links are signed, and good for nothing else
     "/v1/leases/{link}/input/{name}": {"GET": OPEN},
     "/v1/leases/{link}/result": {"PUT": OPEN},
+    "/v1/leases/{link}/result/failed": {"POST": OPEN},
     "/v1/keys": {"GET": ADMIN, "POST": ADMIN},
     "/v1/keys/{id}": {"DELETE": ADMIN},
     "/v1/session": {"GET": ANY, "POST": ANY, "DELETE": OPEN},

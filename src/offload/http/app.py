@@ -98,6 +98,7 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/leases/{lease}/failed": {"POST": leases.failed},
     "/v1/leases/{link}/input/{name}": {"GET": leases.get_input},
     "/v1/leases/{link}/result": {"PUT": leases.put_result},
+    "/v1/leases/{link}/result/failed": {"POST": leases.failed_by_link},
     "/v1/session": {"GET": sessions.get_session, "POST": sessions.sign_in, "DELETE": sessions.sign_out},
     "/v1/overview": {"GET": overview.get_overview},
     "/v1/overview/events": {"GET": overview.get_overview_events},

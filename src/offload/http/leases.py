@@ -54,17 +54,20 @@ async def done(call: Call) -> Response:
 
 async def failed(call: Call) -> Response:
     """Take it that an attempt failed; what follows is as for every other attempt."""
+    return _ended(await call.engine.leases.failed(call.sees, call.parameters["lease"], await _failure(call)))
+
+
+async def _failure(call: Call) -> Failed:
     body = await _fields(call, ("error", "retry", "retry_after"))
     again = body.get("retry", True)
     if not isinstance(again, bool):
         raise WrongValue("retry", "must be true or false")
-    failure = Failed(
+    return Failed(
         reason=Reason.ERROR,
         error=_error(body.get("error")),
         retry=again,
         retry_after_seconds=_number(body, "retry_after", 0, RETRY_SECONDS_MAX),
     )
-    return _ended(await call.engine.leases.failed(call.sees, call.parameters["lease"], failure))
 
 
 async def get_input(call: Call) -> Response:
@@ -78,10 +81,10 @@ async def get_input(call: Call) -> Response:
 
 async def put_result(call: Call) -> Response:
     """Store a file that `done` makes the result."""
-    for name, _ in call.query:
-        if name != "name":
-            raise WrongValue(name[:80], "is not a parameter of this request; it takes `name`")
+    ends = _ends(call)
     leases, text = call.engine.leases, call.parameters["link"]
+    if ends and call.content_type == JSON_TYPE and await leases.takes_json(text):
+        return _ended(await leases.done_by_link(text, await call.body(call.config.json_bytes_max)))
     bytes_max = await leases.result_bytes_max(text)
     call.check_body(bytes_max)
     call.engine.gate.check_room(call.content_length or 0)
@@ -89,8 +92,25 @@ async def put_result(call: Call) -> Response:
     kind = safe_type("" if call.content_type == FORM_TYPE else call.content_type, given)
     name = safe_name(given, "result", kind)
     file = await leases.upload(text, call.chunks(bytes_max), name=name, type=kind)
+    if ends:
+        return _ended(await leases.done_by_link(text, None))
     shown = {"name": file.name, "type": file.type, "size": file.size, "sha256": file.sha256}
     return _unkept(json_answer(encode(shown)))
+
+
+async def failed_by_link(call: Call) -> Response:
+    """Take it that the attempt failed to which an upload's link belongs."""
+    return _ended(await call.engine.leases.failed_by_link(call.parameters["link"], await _failure(call)))
+
+
+def _ends(call: Call) -> bool:
+    """Tell whether an upload is to end the attempt as well."""
+    for name, value in call.query:
+        if name == "done" and value not in ("true", "false"):
+            raise WrongValue("done", "must be true or false")
+        if name not in ("name", "done"):
+            raise WrongValue(name[:80], "is not a parameter of this request; it takes `name` and `done`")
+    return dict(call.query).get("done") == "true"
 
 
 def _ended(task: Task) -> Response:

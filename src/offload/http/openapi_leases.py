@@ -5,12 +5,15 @@ from typing import Any
 from offload.http.leases import LEASES_MAX, NAMES_MAX, RETRY_SECONDS_MAX
 from offload.http.openapi_parts import FILE_ANSWERS, Operation, answer, json_answer, json_body, operation, parameter
 from offload.http.present import JSON_TYPE
-from offload.http.schemas import ID, STATUS, TIME, Schema, array, closed, integer, nullable, number, text
+from offload.http.schemas import ID, STATUS, TIME, Schema, array, closed, integer, nullable, number, ref, text
 
 LEASE = parameter("lease", "path", text(minLength=1, maxLength=400), "`lease`, as it was told.")
 LINK = parameter("link", "path", text(minLength=1, maxLength=400), "Part of a signed link; it needs no key.")
 FIELD = parameter("name", "path", text(minLength=1, maxLength=100), "The parameter, as in `image` or `images.2`.")
 FILE_NAME = parameter("name", "query", text(maxLength=200, pattern=r"^[^\x00-\x1f\x7f]*$"), "The file's name.")
+DONE = parameter(
+    "done", "query", {"type": "string", "enum": ["true", "false"]}, "Whether this is all: the attempt ends with it."
+)
 _NAMES = nullable(array(text(), minItems=1, maxItems=NAMES_MAX))
 _DETAIL = text(maxLength=16_384)
 
@@ -135,9 +138,25 @@ def _linked() -> dict[str, dict[str, Operation]]:
             "put": operation(
                 "Upload a file that `done` makes the result; again: in place of the one before",
                 "leases",
-                {200: json_answer("Uploaded", "Stored.")},
-                parameters=[LINK, FILE_NAME],
+                {
+                    200: answer(
+                        "Stored; with `done=true`, what became of the task.",
+                        {JSON_TYPE: {"anyOf": [ref("Uploaded"), ref("AttemptEnd")]}},
+                    ),
+                    202: json_answer("AttemptEnd", "Taken; it is being brought where it is wanted."),
+                },
+                parameters=[LINK, FILE_NAME, DONE],
                 body={"required": True, "content": {"*/*": {}}},
+                problems=(409,),
+            )
+        },
+        "/v1/leases/{link}/result/failed": {
+            "post": operation(
+                "Say by its upload's link that an attempt failed",
+                "leases",
+                {200: json_answer("AttemptEnd", "What became of the task."), 202: json_answer("AttemptEnd", "Taken.")},
+                parameters=[LINK],
+                body=json_body("Failure"),
                 problems=(409,),
             )
         },

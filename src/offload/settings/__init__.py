@@ -51,6 +51,10 @@ class Settings:
         default_text="offload.sqlite in the data directory")
     broker: str = declare(
         "native", "what tells nodes of ready tasks: native, or a URL of RabbitMQ, Redis or SQS", URL)
+    amqp_workers: str = declare(
+        "", "the RabbitMQ where workers that speak AMQP get the tasks of external jobs", URL)
+    public_url: str = declare(
+        "", "where workers and clients elsewhere reach this server, such as https://tasks.example.com", TEXT)
 
     blobs: str = declare(
         "", "where files are kept: file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix", TEXT,
@@ -310,6 +314,13 @@ def _where(settings: Settings, name: str) -> str:
 
 
 def _contradictions(settings: Settings) -> Iterable[str]:
+    if settings.amqp_workers and not settings.public_url:
+        yield (
+            f"{_where(settings, 'amqp_workers')}: needs public_url, such as https://tasks.example.com: "
+            "the messages say where workers read inputs and bring results"
+        )
+    if settings.public_url and not re.fullmatch(r"https?://[^/?#\s@]+(/[^?#\s]*)?", settings.public_url):
+        yield f"{_where(settings, 'public_url')}: write http:// or https://, a host, and perhaps a path"
     lease, heartbeat = settings.lease_seconds, settings.heartbeat_seconds
     audit, payload = show_seconds(settings.audit_seconds), show_seconds(settings.payload_seconds)
     if heartbeat * 2 > lease:
