@@ -1,10 +1,10 @@
 // What goes on at a glance: queues, the last hour, workers, callbacks that fail.
-import { html } from "./preact.js";
-import { post } from "./api.js";
+import { html, useEffect, useState } from "./preact.js";
+import { get, post } from "./api.js";
 import { Chart, series } from "./chart.js";
-import { bytes, count, rate, seconds, short } from "./format.js";
+import { bytes, clock, count, rate, seconds, short } from "./format.js";
 import { useLive } from "./live.js";
-import { Empty, Fact, Title, Trouble, useAction } from "./parts.js";
+import { Empty, Fact, Title, Trouble, useAction, useLoaded } from "./parts.js";
 
 export function Overview({ me }) {
   const { overview, history } = useLive();
@@ -27,7 +27,8 @@ export function Overview({ me }) {
     <${Hour} history=${history} queues=${queues.map((queue) => queue.name)} />
     <h2>Queues</h2>
     <${Queues} queues=${queues} admin=${me.admin} />
-    ${overview.workers ? html`<h2>Workers</h2><${Workers} workers=${overview.workers} />` : null}`;
+    ${me.admin ? html`<${Nodes} />` : null}
+    ${overview.workers ? html`<h2>Workers of this node</h2><${Workers} workers=${overview.workers} />` : null}`;
 }
 
 function Checks({ checks }) {
@@ -100,4 +101,30 @@ function Workers({ workers }) {
       <td class="number">${count(worker.tasks_done)}</td>
     </tr>`)}</tbody>
   </table></div>`;
+}
+
+const NODES_SECONDS = 5;
+
+/** All nodes of the store, when there are others than the one that answers. */
+function Nodes() {
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => setTurn((before) => before + 1), NODES_SECONDS * 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const [found] = useLoaded(() => get("v1/nodes"), [turn]);
+  const nodes = found ? found.nodes : [];
+  if (nodes.length < 2) return null;
+  return html`<h2>Nodes</h2>
+    <div class="scroll"><table>
+      <thead><tr><th scope="col">Node</th><th scope="col">State</th><th scope="col">Answers HTTP</th><th scope="col" class="number">Workers</th><th scope="col" class="number">Running</th>
+        <th scope="col" class="number">Out / s</th><th scope="col">Queues</th><th scope="col">Since</th><th scope="col">Version</th></tr></thead>
+      <tbody>${nodes.map((node) => html`<tr key=${node.name}>
+        <th scope="row">${node.name}</th>
+        <td><span class=${`badge ${node.stopping ? "paused" : node.present ? "done" : "failed"}`}>${node.stopping ? "stopping" : node.present ? "present" : "not heard of"}</span>
+          ${node.present ? null : html`<small>since ${clock(node.seen_at)}</small>`}</td>
+        <td>${node.serves ? "yes" : "no"}</td>
+        <td class="number">${count(node.workers)}</td><td class="number">${count(node.running)}</td><td class="number">${rate(node.completions_per_second)}</td>
+        <td>${node.queues.join(", ") || "–"}</td><td>${clock(node.started_at)}</td><td>${node.version}</td>
+      </tr>`)}</tbody></table></div>`;
 }
