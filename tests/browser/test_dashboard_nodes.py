@@ -14,8 +14,10 @@ JOBS = Path(__file__).with_name("jobs_for_pages.py")
 def test_an_api_node_shows_what_the_worker_nodes_do(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with Postgres() as database:
-        shared = ("--store", database.url(), "--blobs", f"file://{tmp_path / 'blobs'}", "--lease-seconds", "4")
-        shared = (*shared, "--heartbeat-seconds", "1", "--grace-seconds", "1")
+        shared = (
+            "--store", database.url(), "--blobs", f"file://{tmp_path / 'blobs'}", "--lease-seconds", "4",
+            "--heartbeat-seconds", "1", "--grace-seconds", "1",
+        )  # fmt: skip
         with (
             Server(JOBS, tmp_path / "api", *shared, "--no-workers") as api,
             Server(JOBS, tmp_path / "work", *shared, "--workers", "1", command="work") as worker,
