@@ -63,5 +63,5 @@ def make_broker(url: str, *, prefix: str, node: str) -> Broker:
     if address.scheme == "sqs":
         from offload.brokers import sqs
 
-        return sqs.SqsBroker(address, node=node, waits=sqs.Waits(take_seconds=1, held_seconds=5, answer_seconds=2.0))
+        return sqs.SqsBroker(address, node=node, waits=sqs.Waits(take_seconds=1, held_seconds=2, answer_seconds=2.0))
     raise AssertionError(f"no broker speaks {address.scheme}")

@@ -18,6 +18,8 @@ from tests.conformance.fleet import Fleet, fleet, swift
 from tests.conformance.making import OpenStore
 
 SWEEP_SECONDS = 1.0
+ON_MEMORY = pytest.mark.parametrize("open_store", ["memory"], indirect=True)
+"""For what no store has a part in: their own suite says that they keep the order."""
 Make = Callable[[str], Broker]
 """Makes the end of a node, by its name."""
 
@@ -80,6 +82,7 @@ async def test_an_idle_node_does_not_ask_the_store(make: Make, tmp_path: Path) -
         await nodes.done(await nodes.submit())
 
 
+@ON_MEMORY
 async def test_all_tokens_lost_no_task_is_and_none_waits_longer_than_the_sweep(
     make: Make, open_store: OpenStore, tmp_path: Path
 ) -> None:
@@ -117,6 +120,7 @@ async def test_late_tokens_in_any_order_lose_nothing_and_run_nothing_twice(make:
         assert nodes.ran_once(ids)
 
 
+@ON_MEMORY
 async def test_a_broker_that_is_away_stops_nothing_and_is_told_of(open_store: OpenStore, tmp_path: Path) -> None:
     bus = MemoryBus()
     faulty = Faulty(lambda node: MemoryBroker(bus, wait_seconds=0.2))
@@ -178,6 +182,7 @@ async def test_a_consumer_that_went_mute_is_noticed_and_begun_anew(tmp_path: Pat
         assert nodes.tokens("taken") > before
 
 
+@ON_MEMORY
 async def test_priority_and_due_times_rule_whatever_the_broker_does(
     make: Make, open_store: OpenStore, tmp_path: Path
 ) -> None:
