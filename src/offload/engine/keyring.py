@@ -90,6 +90,14 @@ class Keyring:
         same = hmac.compare_digest(digest_of(token), _NO_DIGEST if holder is None else holder.digest)
         return holder if same else None
 
+    def over(self, holder: Holder) -> str | None:
+        """Return how a key ended, None while it is valid."""
+        if holder.key.revoked_at is not None:
+            return "was revoked"
+        if holder.key.expires_at is not None and holder.key.expires_at <= self._clock.now():
+            return "has expired"
+        return None
+
     def holder(self, key_id: str) -> Holder | None:
         return self._holders.get(key_id.encode())
 

@@ -18,7 +18,8 @@ from offload.engine.dispatcher import Dispatcher
 from offload.engine.ledger import Ending
 from offload.engine.lent import Lent, lent
 from offload.engine.parts import Parts, count_claimed
-from offload.ports import BlobWriter, Note
+from offload.engine.writing import whole, write_all
+from offload.ports import Note
 
 JSON_TYPE = "application/json"
 NOTE = "uploaded"
@@ -146,7 +147,7 @@ class Leases:
         lease = self._read(text, Use.WRITE)
         blobs = self._parts.blobs
         blob = f"{_folder(lease)}/{uuid4().hex}"
-        size, sha256 = await _write(blobs.writer(blob, bytes_max=bytes_max), chunks)
+        size, sha256 = await write_all(blobs.writer(blob, bytes_max=bytes_max), chunks)
         file = FileRef(blob=blob, name=name, type=type, size=size, sha256=sha256)
         async with self._lock(lease):
             task = await self._visible(lease, ALL, text)
@@ -155,7 +156,7 @@ class Leases:
                 raise _lost(lease)
             before = await self._uploaded(lease)
             note = blobs.writer(f"{_folder(lease)}/{NOTE}", bytes_max=NOTE_BYTES_MAX)
-            await _write(note, _whole(msgspec.json.encode(file)))
+            await write_all(note, whole(msgspec.json.encode(file)))
             if before is not None:
                 await blobs.delete(before.blob)
         return file
@@ -189,7 +190,7 @@ class Leases:
 
     async def _stored_json(self, lease: Lease, json: bytes) -> FileRef:
         blob = f"{_folder(lease)}/{uuid4().hex}"
-        size, sha256 = await _write(self._parts.blobs.writer(blob, bytes_max=len(json)), _whole(json))
+        size, sha256 = await write_all(self._parts.blobs.writer(blob, bytes_max=len(json)), whole(json))
         return FileRef(blob=blob, name="result.json", type=JSON_TYPE, size=size, sha256=sha256)
 
     async def _uploaded(self, lease: Lease) -> FileRef | None:
@@ -252,17 +253,3 @@ def _lost(lease: Lease) -> LeaseLost:
 def _folder(lease: Lease) -> str:
     """Return where an attempt's uploads are: no other attempt, and no other lease of this one, has the same."""
     return f"t/{lease.task_id}/out/{lease.attempt}-{lease.node.removeprefix(PREFIX)}"
-
-
-async def _write(writer: BlobWriter, chunks: AsyncIterator[bytes]) -> tuple[int, str]:
-    try:
-        async for chunk in chunks:
-            await writer.write(chunk)
-        return await writer.commit()
-    except BaseException:
-        await writer.abort()
-        raise
-
-
-async def _whole(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from offload.core.history import KEPT_SECONDS, STEP_SECONDS, Sample, merged
 from offload.core.task import Seconds, Status
@@ -18,7 +18,7 @@ class _Seen:
     arrivals: int = 0
     done: int = 0
     failed: int = 0
-    was_quiet: bool = field(default=True)
+    was_quiet: bool = True
 
 
 class Pulse:

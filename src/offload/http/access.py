@@ -122,7 +122,7 @@ class Guard:
         """
         given = call.fields.get(b"authorization", b"")
         holder = call.keyring.find(given[7:].strip()) if given[:7].lower() == b"bearer " else None
-        if holder is None or self._over(holder) is not None:
+        if holder is None or call.keyring.over(holder) is not None:
             call.owner, call.sees = "", Scope(owner="")
         else:
             self._be(call, holder)
@@ -137,7 +137,7 @@ class Guard:
         if given is None or given[:7].lower() != b"bearer ":
             raise KeyRequired("this request needs a key: `Authorization: Bearer ofl_…`")
         holder = call.keyring.find(given[7:].strip())
-        if holder is not None and (why := self._over(holder)) is None:
+        if holder is not None and (why := call.keyring.over(holder)) is None:
             return holder
         self._was_wrong(call)
         said = "that key is not valid" if holder is None else f"key {holder.key.id} {why}"
@@ -150,7 +150,7 @@ class Guard:
         if found is not None:
             holder = call.keyring.holder(found.key_id)
             call.connection["query_string"], call.by_link = found.query, True
-        if holder is None or self._over(holder) is not None:
+        if holder is None or call.keyring.over(holder) is not None:
             self._was_wrong(call)
             raise KeyRequired("that link is not valid, or not any more", given=True)
         return holder
@@ -159,16 +159,9 @@ class Guard:
         """An ended session is no attack: nothing is counted against the browser that still has its cookie."""
         key_id = call.links.key_of(session, SESSION, self._clock.now())
         holder = None if key_id is None else call.keyring.holder(key_id)
-        if holder is None or self._over(holder) is not None:
+        if holder is None or call.keyring.over(holder) is not None:
             raise KeyRequired("this session has ended; sign in again with a key")
         return holder
-
-    def _over(self, holder: Holder) -> str | None:
-        if holder.key.revoked_at is not None:
-            return "was revoked"
-        if holder.key.expires_at is not None and holder.key.expires_at <= self._clock.now():
-            return "has expired"
-        return None
 
     def _take(self, call: Call, bucket: Bucket) -> None:
         taken = bucket.take(self._clock.monotonic())

@@ -171,7 +171,7 @@ class Call:
 
     async def while_here(self, work: Awaitable[T]) -> T:
         """Wait for `work`, and stop when the client hangs up. The body must have been read."""
-        working, gone = asyncio.ensure_future(work), asyncio.ensure_future(self._gone())
+        working, gone = asyncio.ensure_future(work), asyncio.ensure_future(until_gone(self._receive))
         try:
             await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
@@ -180,10 +180,6 @@ class Call:
         finally:
             for task in (working, gone):
                 task.cancel()
-
-    async def _gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
     async def answer(self, response: Response) -> None:
         """Send the answer; leave the connection in a sane state when the body was not read."""
@@ -233,3 +229,9 @@ class Call:
                     if message["type"] == "http.disconnect" or not message.get("more_body", False):
                         self.body_done = message["type"] == "http.request"
                         return
+
+
+async def until_gone(receive: Receive) -> None:
+    """Return when the client has hung up; what it sends meanwhile is dropped."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

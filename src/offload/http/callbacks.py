@@ -4,14 +4,14 @@ from typing import Any
 
 from starlette.responses import Response
 
-from offload.core import strict_json
 from offload.core.callback import Delivery, DeliveryState, Try
 from offload.core.errors import WrongValue
 from offload.core.signing import Secret
 from offload.http.call import Call
 from offload.http.callback_options import callback_url
+from offload.http.fields import check_json_type, parse_json
 from offload.http.present import encode, json_answer, rfc3339
-from offload.http.problems import WrongBody, WrongContentType
+from offload.http.problems import WrongBody
 from offload.http.reading import check_task_id
 from offload.http.tasks import LIMIT_DEFAULT, cursor_of, key_of, read_limit
 from offload.http.telling import TEST_EVENT, event_json
@@ -80,12 +80,8 @@ def _state(value: str) -> DeliveryState:
 
 
 async def _url(call: Call) -> object:
-    if call.content_type != "application/json":
-        raise WrongContentType(f"this takes application/json, not {call.content_type[:100] or 'an unnamed type'}")
-    try:
-        read = strict_json.loads(await call.body(BODY_BYTES_MAX))
-    except ValueError as error:
-        raise WrongBody(str(error)) from None
+    check_json_type(call)
+    read = parse_json(await call.body(BODY_BYTES_MAX))
     if not isinstance(read, dict) or set(read) != {"url"}:
         raise WrongBody('the body must be {"url": …}')
     return read["url"]

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from offload.core import strict_json
 from offload.core.errors import (
     EgressRefused,
     JobDoesNotExist,
@@ -24,10 +23,11 @@ from offload.http import intake
 from offload.http.access import share
 from offload.http.call import Call
 from offload.http.callback_options import checked_callback
+from offload.http.fields import check_json_type, parse_json
 from offload.http.intake import Ticket
 from offload.http.options import check_upload_to, from_body, idempotency_key, no_option_fields
 from offload.http.present import json_answer, task_json, task_path, tasks_json
-from offload.http.problems import WrongBody, WrongContentType, problem
+from offload.http.problems import WrongBody, problem
 from offload.http.reading import own_id_of
 from offload.http.uploads import Staging, create, create_all
 from offload.ports import Added
@@ -178,13 +178,9 @@ def _admit(call: Call, ticket: Ticket, *, body_bytes: int) -> Place:
 
 
 async def _json(call: Call, bytes_max: int) -> tuple[bytes, dict[str, Any]]:
-    if call.content_type != "application/json":
-        raise WrongContentType(f"this takes application/json, not {call.content_type[:100] or 'an unnamed type'}")
+    check_json_type(call)
     body = await call.body(bytes_max)
-    try:
-        read = strict_json.loads(body)
-    except ValueError as error:
-        raise WrongBody(str(error)) from None
+    read = parse_json(body)
     if not isinstance(read, dict):
         raise WrongJobDefinitionValue("the body must be a JSON object")
     return body, read

@@ -10,7 +10,7 @@ from offload.core.errors import QuotaExceeded, TooManyStreams, WrongValue
 from offload.core.task import Seconds, TaskEvent
 from offload.http.access import network_of
 from offload.http.browsers import OWN_FIELDS
-from offload.http.call import Call
+from offload.http.call import Call, until_gone
 from offload.http.present import rfc3339
 from offload.http.reading import task_of
 
@@ -51,7 +51,7 @@ class EventAnswer(Response):
         call = self._call
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         sending = asyncio.ensure_future(self._send_all(send, call.config.read_seconds_max))
-        gone = asyncio.ensure_future(_until_gone(receive))
+        gone = asyncio.ensure_future(until_gone(receive))
         try:
             await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
@@ -116,8 +116,3 @@ def _last_number(call: Call) -> int:
     if not given.isascii() or not given.isdigit() or int(given[:20]) > NUMBER_MAX:
         raise WrongValue("Last-Event-ID", f"{given[:40]!r} is not the number of an event of this task")
     return int(given)
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

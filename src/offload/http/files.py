@@ -7,9 +7,10 @@ from starlette.responses import Response
 
 from offload.core.errors import TryAgain, WrongValue
 from offload.core.task import FileRef
+from offload.engine.writing import write_all
 from offload.http.access import share
 from offload.http.call import Call
-from offload.http.intake import FORM_TYPE, store
+from offload.http.intake import FORM_TYPE
 from offload.http.multipart import FormLimits, FormReader, Part, boundary_of, file_name_of
 from offload.http.present import encode, json_answer
 from offload.http.problems import WrongBody
@@ -44,7 +45,7 @@ async def _from_body(call: Call, blob: str) -> FileRef:
     given = dict(call.query).get("name") or file_name_of(call.header(b"content-disposition"))
     media_type = safe_type("" if call.content_type == FORM_TYPE else call.content_type, given)
     name = safe_name(given, "file", media_type)
-    size, sha256 = await store(call.chunks(call.config.upload_bytes_max), _writer(call, blob))
+    size, sha256 = await write_all(_writer(call, blob), call.chunks(call.config.upload_bytes_max))
     return FileRef(blob=blob, name=name, type=media_type, size=size, sha256=sha256)
 
 

@@ -1,7 +1,7 @@
 """From the body of a request to an Order: read in one of three forms, checked, its files stored."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -12,6 +12,7 @@ from offload.core.schema import Checked
 from offload.core.sources import FileSource
 from offload.core.task import FileRef
 from offload.engine.orders import Order
+from offload.engine.writing import write_all
 from offload.http.call import Call
 from offload.http.forms import form_values
 from offload.http.multipart import FormLimits, FormReader, Part, boundary_of, file_name_of
@@ -126,20 +127,9 @@ async def _raw_order(call: Call, ticket: Ticket, staging: Staging) -> Order:
         job.name, form_values(job, fields, [FileRef(blob="", name="", type="", size=0, field=field)])
     )
     blob = staging.next_blob()
-    size, sha256 = await store(call.chunks(call.config.upload_bytes_max), staging.writer(blob))
+    size, sha256 = await write_all(staging.writer(blob), call.chunks(call.config.upload_bytes_max))
     file = FileRef(blob=blob, name=name, type=media_type, size=size, sha256=sha256, field=field)
     return await _with_files(call, ticket, checked, [file], staging)
-
-
-async def store(chunks: AsyncIterator[bytes], writer: BlobWriter) -> tuple[int, str]:
-    """Stream chunks into a blob; nothing remains of it unless all came."""
-    try:
-        async for chunk in chunks:
-            await writer.write(chunk)
-        return await writer.commit()
-    except BaseException:
-        await writer.abort()
-        raise
 
 
 async def _with_files(

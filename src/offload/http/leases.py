@@ -4,16 +4,16 @@ from typing import Any
 
 from starlette.responses import Response
 
-from offload.core import strict_json
 from offload.core.errors import ResultExpired, WrongValue
 from offload.core.outcome import Failed
 from offload.core.task import Progress, Reason, Seconds, Status, Task, TaskError
 from offload.engine.lessor import Wish
 from offload.http.call import Call
+from offload.http.fields import read_fields
 from offload.http.intake import FORM_TYPE
 from offload.http.multipart import file_name_of
 from offload.http.present import JSON_TYPE, encode, json_answer, rfc3339
-from offload.http.problems import WrongBody, WrongContentType
+from offload.http.problems import WrongContentType
 from offload.http.serving import serve_file
 from offload.http.uploads import safe_name, safe_type
 
@@ -26,7 +26,7 @@ RETRY_SECONDS_MAX = 366 * 86_400.0
 
 async def lease(call: Call) -> Response:
     """Lend tasks, waiting for some if there are none; each is its worker's until `expires_at`."""
-    body = await _fields(call, ("queues", "jobs", "max", "wait"))
+    body = await read_fields(call, ("queues", "jobs", "max", "wait"), bytes_max=BODY_BYTES_MAX)
     wish = Wish(queues=_names(body, "queues"), jobs=_names(body, "jobs"), most=_most(body))
     wait = min(_number(body, "wait", 0, 999_999_999) or 0.0, call.config.wait_seconds_max)
     tasks = await call.while_here(call.engine.lessor.lease(call.sees, wish, wait_seconds=wait))
@@ -38,7 +38,7 @@ async def lease(call: Call) -> Response:
 
 async def beat(call: Call) -> Response:
     """Keep a lease, tell of progress, and learn whether the task was canceled meanwhile."""
-    body = await _fields(call, ("progress",))
+    body = await read_fields(call, ("progress",), bytes_max=BODY_BYTES_MAX)
     found = await call.engine.leases.heartbeat(call.sees, call.parameters["lease"], _progress(body.get("progress")))
     return _unkept(json_answer(encode({"expires_at": rfc3339(found.expires_at), "canceled": found.canceled})))
 
@@ -58,7 +58,7 @@ async def failed(call: Call) -> Response:
 
 
 async def _failure(call: Call) -> Failed:
-    body = await _fields(call, ("error", "retry", "retry_after"))
+    body = await read_fields(call, ("error", "retry", "retry_after"), bytes_max=BODY_BYTES_MAX)
     again = body.get("retry", True)
     if not isinstance(again, bool):
         raise WrongValue("retry", "must be true or false")
@@ -122,24 +122,6 @@ def _ended(task: Task) -> Response:
 def _unkept(response: Response) -> Response:
     response.raw_headers.append((b"cache-control", b"no-store"))
     return response
-
-
-async def _fields(call: Call, known: tuple[str, ...]) -> dict[str, Any]:
-    body = await call.body(BODY_BYTES_MAX)
-    if not body.strip():
-        return {}
-    if call.content_type != JSON_TYPE:
-        raise WrongContentType(f"this takes {JSON_TYPE}, not {call.content_type[:100] or 'an unnamed type'}")
-    try:
-        read = strict_json.loads(body)
-    except ValueError as error:
-        raise WrongBody(str(error)) from None
-    if not isinstance(read, dict):
-        raise WrongBody("the body must be a JSON object")
-    for name in read:
-        if name not in known:
-            raise WrongValue(name[:80], f"is not a field; fields are {', '.join(known)}")
-    return read
 
 
 def _names(body: dict[str, Any], field: str) -> tuple[str, ...]:

@@ -98,8 +98,7 @@ def _may_still(call: Call) -> bool:
     holder = None if call.key is None else call.keyring.holder(call.key.id)
     if holder is None:
         return not call.keyring.locked
-    ends = holder.key.expires_at
-    return holder.key.revoked_at is None and (ends is None or ends > call.engine.clock.now())
+    return call.keyring.over(holder) is None
 
 
 def _rounded(size: int) -> int:

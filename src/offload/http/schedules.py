@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from offload.core import strict_json
 from offload.core.errors import JobDoesNotExist, OffloadError, WrongInput, WrongValue
 from offload.core.job import Job
 from offload.core.keys import OWNER
@@ -19,9 +18,9 @@ from offload.core.schedule_errors import ScheduleDoesNotExist, WrongSchedule
 from offload.core.task import Scope
 from offload.http.call import Call
 from offload.http.callback_options import checked_callback
+from offload.http.fields import check_json_type, parse_json
 from offload.http.options import from_body, no_option_fields
 from offload.http.present import encode, json_answer, rfc3339
-from offload.http.problems import WrongBody, WrongContentType
 from offload.http.tasks import LIMIT_DEFAULT, read_limit
 
 FIELDS = (
@@ -105,16 +104,12 @@ async def _place(call: Call) -> tuple[str, str]:
 
 
 async def _json(call: Call) -> bytes:
-    if call.content_type != "application/json":
-        raise WrongContentType(f"this takes application/json, not {call.content_type[:100] or 'an unnamed type'}")
+    check_json_type(call)
     return await call.body(call.config.json_bytes_max)
 
 
 def _definition(call: Call, body: bytes, name: str) -> Definition:
-    try:
-        read = strict_json.loads(body)
-    except ValueError as error:
-        raise WrongBody(str(error)) from None
+    read = parse_json(body)
     if not isinstance(read, dict):
         raise WrongSchedule("the body must be a JSON object")
     mistakes: list[dict[str, Any]] = [

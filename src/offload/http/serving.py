@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from offload.core.errors import FileDoesNotExist, OffloadError
 from offload.core.task import FileRef
 from offload.http.browsers import HELD_FIELDS, INERT_TYPES, OWN_FIELDS, check_use
-from offload.http.call import Call
+from offload.http.call import Call, until_gone
 from offload.http.conditional import Span, choose_span, not_modified
 from offload.http.present import JSON_TYPE
 
@@ -26,7 +26,7 @@ class FileAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        gone = asyncio.ensure_future(_until_gone(receive))
+        gone = asyncio.ensure_future(until_gone(receive))
         try:
             await send({"type": "http.response.body", "body": self._first, "more_body": True})
             async for chunk in self._rest:
@@ -36,11 +36,6 @@ class FileAnswer(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def serve_file(call: Call, file: FileRef, gone: OffloadError) -> Response:

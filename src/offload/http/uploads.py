@@ -14,6 +14,7 @@ from offload.core.sources import parse_data_url
 from offload.core.task import FileRef, Scope
 from offload.engine.orders import Order
 from offload.engine.traffic import Place
+from offload.engine.writing import whole, write_all
 from offload.http.call import Call
 from offload.http.multipart import clean
 from offload.ports import Added, Blobs, BlobWriter, FileStore
@@ -64,13 +65,7 @@ class Staging:
         """Store what a `data:` URL holds. Raise ValueError."""
         data, media_type, name = parse_data_url(url)
         blob = self.next_blob()
-        writer = self.writer(blob)
-        try:
-            await writer.write(data)
-            size, sha256 = await writer.commit()
-        except BaseException:
-            await writer.abort()
-            raise
+        size, sha256 = await write_all(self.writer(blob), whole(data))
         media_type = safe_type(media_type, name)
         return FileRef(
             blob=blob, name=safe_name(name, field, media_type), type=media_type, size=size, sha256=sha256, field=field

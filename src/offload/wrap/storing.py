@@ -10,6 +10,7 @@ from starlette.responses import Response
 from offload.core.errors import BodyTooLarge
 from offload.core.task import FileRef
 from offload.engine.orders import Order
+from offload.engine.writing import whole, write_all
 from offload.http import intake, jobs
 from offload.http.access import share
 from offload.http.call import Call
@@ -76,20 +77,14 @@ async def _body(call: Call, staging: Staging) -> FileRef | None:
     if call.body_done:
         return None
     blob = staging.next_blob()
-    size, sha256 = await intake.store(call.chunks(call.config.upload_bytes_max), staging.writer(blob))
+    size, sha256 = await write_all(staging.writer(blob), call.chunks(call.config.upload_bytes_max))
     kind = safe_type(call.content_type, "body")
     return FileRef(blob=blob, name="body", type=kind, size=size, sha256=sha256, field="body") if size else None
 
 
 async def _secrets(data: bytes, staging: Staging) -> FileRef:
-    blob, writer = staging.next_blob(), None
-    writer = staging.writer(blob)
-    try:
-        await writer.write(data)
-        size, sha256 = await writer.commit()
-    except BaseException:
-        await writer.abort()
-        raise
+    blob = staging.next_blob()
+    size, sha256 = await write_all(staging.writer(blob), whole(data))
     return FileRef(blob=blob, name="secrets", type=SECRET_TYPE, size=size, sha256=sha256, field="secrets")
 
 
