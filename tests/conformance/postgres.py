@@ -32,6 +32,7 @@ class Databases:
         self.server = server
         self._numbers = itertools.count(1)
         self._used: str | None = None
+        self._untouched: str | None = None
 
     async def create(self) -> str:
         """Return the URL of a new, empty one."""
@@ -52,6 +53,12 @@ class Databases:
         finally:
             await connection.close()
         return self._used
+
+    async def untouched(self) -> str:
+        """Return the URL of one that nobody writes into, whose plans show nothing of what earlier tests left."""
+        if self._untouched is None:
+            self._untouched = await self.create()
+        return self._untouched
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[PostgresStore]:

@@ -49,15 +49,19 @@ FOUND = {
 
 
 async def plan_of(databases: Databases, sql: str, bound: list[Any]) -> str:
-    connection = await connect(Place(url=await databases.empty()))
+    connection = await connect(Place(url=await databases.untouched()))
+    undone = connection.transaction()
+    await undone.start()
     try:
-        # once the server has analysed an empty table it takes it for one of a single row, where any plan is as good
+        # once the server has analysed an empty table it takes it for one of a single row, where any plan is as good;
+        # what it analyses meanwhile cannot be seen in here
         await connection.execute(
             "UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE relnamespace = 'offload'::regnamespace"
         )
         statement = await connection.prepare(sql)
         return json.dumps(await statement.explain(*bound))
     finally:
+        await undone.rollback()
         await connection.close()
 
 
