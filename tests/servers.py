@@ -32,7 +32,7 @@ class Server:
             sys.executable,
             "-m",
             "offload",
-            command,
+            *command.split(),
             str(jobs),
             "--port",
             "0",

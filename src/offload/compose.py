@@ -120,6 +120,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
             broker=await _started_broker(settings, name, stack),
             work_queue=await _started_work_queue(settings, name, stack),
             lending=_lending(settings),
+            request_jobs=_request_jobs(settings, catalog),
             secret=keyring.secret,
         )
         engine, http = await _started(parts, keyring, clock, settings, stack)
@@ -288,7 +289,6 @@ async def _started_blobs(settings: Settings, environ: Mapping[str, str], data: P
 
 
 def _http_config(settings: Settings, catalog: Catalog) -> HttpConfig:
-    wraps = settings.jobs.startswith(MADE)
     return HttpConfig(
         redirect_min_bytes=settings.blob_redirect_min_bytes,
         blob_link_seconds=settings.blob_link_seconds,
@@ -300,10 +300,15 @@ def _http_config(settings: Settings, catalog: Catalog) -> HttpConfig:
         metrics_open=settings.metrics_open,
         streams_per_client_max=settings.streams_per_client_max,
         connections_per_address_max=settings.connections_per_address_max,
-        prefix=settings.prefix if wraps else "",
-        request_jobs=frozenset(catalog.jobs) if wraps else frozenset(),
+        prefix=settings.prefix if settings.jobs.startswith(MADE) else "",
+        request_jobs=_request_jobs(settings, catalog),
         promises=_promises(settings),
     )
+
+
+def _request_jobs(settings: Settings, catalog: Catalog) -> frozenset[str]:
+    """Return the jobs of a wrapped application, none where nothing is wrapped."""
+    return frozenset(catalog.jobs) if settings.jobs.startswith(MADE) else frozenset()
 
 
 def _promises(settings: Settings) -> Promises:

@@ -128,6 +128,23 @@ def test_an_abort_as_the_page_is_left_reaches_the_server(tmp_path: Path) -> None
         assert httpx2.get(f"{url}?wait=30", timeout=60).json()["status"] == "CANCELED"
 
 
+def test_a_cancel_that_has_to_wait_for_a_connection_outlives_its_page(tmp_path: Path) -> None:
+    with page_of(tmp_path) as page:
+        script = """
+            const control = new AbortController(), { signal } = control;
+            const task = await new Promise((found) => {
+                new Offload().call("nap", { seconds: 600 }, { signal, onTask: found }).catch(() => {});
+            });
+            // a browser has six connections to a server: with these, the cancel cannot be sent before the page is left
+            for (const wait of [60, 59, 58, 57, 56, 55]) fetch(`${task.url}?wait=${wait}`).catch(() => {});
+            addEventListener("pagehide", () => control.abort());
+            return task.url;
+        """
+        url = run(page, script)
+        page.goto("about:blank")
+        assert httpx2.get(f"{url}?wait=30", timeout=60).json()["status"] == "CANCELED"
+
+
 def test_more_calls_than_a_browser_has_connections_do_not_stand_in_each_others_way(tmp_path: Path) -> None:
     with page_of(tmp_path) as page:
         script = """

@@ -136,7 +136,7 @@ def features(door: Door) -> dict[str, Callable[[str], Awaitable[object]]]:
     return {
         "callback": lambda url: door.send(url, headers={}, body=b"{}"),
         "fetch": lambda url: door.fetch(url, Sink(), bytes_max=1000, seconds_max=10.0),
-        "push": lambda url: door.push(url, body(), size=2, type="text/plain", seconds_max=10.0),
+        "push": lambda url: door.push(url, body(), size=2, headers={"Content-Type": "text/plain"}, seconds_max=10.0),
     }
 
 

@@ -18,7 +18,8 @@ async def push(
     url: str, *, seconds_max: float = 30.0, chunks: AsyncIterator[bytes] | None = None, size: int = SIZE
 ) -> Answer:
     door = Door(allow=["127.0.0.1"], limits=QUICK)
-    return await door.push(url, chunks or pieces(PARTS), size=size, type="image/png", seconds_max=seconds_max)
+    headers = {"Content-Type": "image/png"}
+    return await door.push(url, chunks or pieces(PARTS), size=size, headers=headers, seconds_max=seconds_max)
 
 
 async def test_a_result_is_put_with_its_length_and_type() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -78,9 +78,20 @@ class Story:
 
     def message(self) -> dict[str, Any]:
         """Take one message and acknowledge it."""
+        return self.taken()[1]
+
+    def taken(self) -> tuple[Any, dict[str, Any]]:
+        """Take one message with its properties and acknowledge it."""
         until(self.waiting, "a message")
         with self.channel() as channel:
-            return take(channel, self.queue)[1]
+            found: list[Any] = []
+
+            def came() -> bool:
+                found[:] = channel.basic_get(self.queue, auto_ack=True)
+                return found[0] is not None
+
+            until(came, "a message")
+            return found[1], json.loads(found[2])
 
     @contextlib.contextmanager
     def worker(self, log: Path, url: str | None = None) -> Iterator["subprocess.Popen[str]"]:
@@ -128,11 +139,11 @@ def picture() -> bytes:
 
 
 @contextlib.contextmanager
-def telling(rabbit: RabbitServer, folder: Path) -> Iterator[Story]:
+def telling(rabbit: RabbitServer, folder: Path, *more: str, env: Mapping[str, str] | None = None) -> Iterator[Story]:
     prefix, port = f"t{uuid4().hex[:12]}", free_port()
     flags = ["--amqp-workers", f"{rabbit.url}?prefix={prefix}", "--public-url", f"http://127.0.0.1:{port}"]
     flags += ["--port", str(port)]
-    with Server(WORKERS / "amqp_jobs.py", folder / "data", *flags, *FAST) as server:
+    with Server(WORKERS / "amqp_jobs.py", folder / "data", *flags, *FAST, *more, env=dict(env or {})) as server:
         story = Story(rabbit, server, prefix)
         try:
             yield story
@@ -159,8 +170,9 @@ def test_a_picture_is_uploaded_detected_elsewhere_and_its_result_read(story: Sto
 
 def test_a_message_says_all_that_a_worker_needs_and_no_key_is_asked_for(story: Story) -> None:
     task = story.submit(seconds=0.25)
-    message = story.message()
+    properties, message = story.taken()
     assert (message["task"], message["job"], message["attempt"]) == (task["id"], "detect", 1)
+    assert "traceparent" not in message and "traceparent" not in (properties.headers or {}), "there is no trace"
     assert message["input"]["seconds"] == 0.25 and message["input"]["image"]["type"] == "image/png"
     assert story.task(task["id"])["status"] == "QUEUED"  # nobody has begun it yet
     assert httpx2.get(message["downloadFrom"]["image"]).content == picture()

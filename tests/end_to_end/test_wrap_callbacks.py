@@ -1,5 +1,6 @@
 """A wrapped application that reports back: what its callbacks bring is what the application answered."""
 
+import asyncio
 import hashlib
 import json
 import socket
@@ -8,13 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from offload.testing import Received, Receiver
+from tests.egress.zoo import Zoo
 from tests.end_to_end import wrapped_flask
 from tests.end_to_end.talking import Answer, ask, call_wsgi, ended
 from tests.servers import Server
+from tests.unit.engine.test_uploads import Taking
 
 HERE = Path(__file__).parent
 FLASK = f"{HERE / 'wrapped_flask.py'}:app"
@@ -103,3 +107,36 @@ def test_the_classic_service_around_a_stock_flask_application(tmp_path: Path) ->
     kind, _, body = found.read_bytes().partition(b"\n")
     assert (kind, json.loads(body)) == (b"application/json", {"rows": 3, "asked_by": None})
     assert json.loads(Path(f"{found}.headers").read_text())["Offload-Response-Status"] == "200"
+
+
+@pytest.mark.parametrize(("path", "first"), [("/", ()), ("/binary", ("500 No",)), ("/encoded", ()), ("/empty", ())])
+async def test_the_url_for_the_answer_gets_the_applications_own_body(
+    wrapped: Server, path: str, first: tuple[str, ...]
+) -> None:
+    async with Zoo({"/there": Taking(*first)}).open() as zoo:
+        task = await asyncio.to_thread(sent_on, wrapped, path, zoo.url("/there"))
+        assert task["status"] == "DONE" and len(zoo.visits) == len(first) + 1
+        direct, came = call_wsgi(wrapped_flask.app, path), zoo.visits[-1]
+        assert came.body == direct.body
+        assert came.headers["content-type"] == (direct["content-type"] or "application/octet-stream")
+        assert came.headers.get("content-encoding", "") == direct["content-encoding"]
+        assert "set-cookie" not in came.headers
+
+
+@pytest.mark.parametrize("path", ["/teapot", "/broken", "/away"])
+async def test_an_answer_that_is_no_success_is_sent_nowhere_and_can_be_read(wrapped: Server, path: str) -> None:
+    async with Zoo({"/there": Taking()}).open() as zoo:
+        task = await asyncio.to_thread(sent_on, wrapped, path, zoo.url("/there"))
+    assert (task["status"], task["reason"]) == ("FAILED", "upload_failed") and not zoo.visits
+    assert task["error"]["type"] == "ResponseNotSent"
+    kept = await asyncio.to_thread(ask, wrapped.url, f"/offload/v1/tasks/{task['id']}/result")
+    direct = call_wsgi(wrapped_flask.app, path)
+    assert (kept.status, kept.body) == (direct.status, direct.body)
+    assert kept["offload-task-status"] == "FAILED"
+
+
+def sent_on(server: Server, path: str, url: str) -> Any:
+    fields = {"Prefer": "respond-async, return=minimal", "Offload-Upload-To": url}
+    accepted = ask(server.url, path, "GET", None, fields.items())
+    assert accepted.status == 204, accepted
+    return ended(server.url, accepted["location"])

@@ -141,6 +141,7 @@ class AmqpWork:
             message_id=f"{mail.task_id}.{next(self._numbers)}",
             type=mail.job,
             app_id="offload",
+            headers={"traceparent": mail.traceparent} if mail.traceparent else {},
         )
         for again in (True, False):
             try:

@@ -29,6 +29,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("upstream", metavar="URL", help="the application's address, such as http://127.0.0.1:5000")
+    serve.add_no_workers(parser)
     add_settings_flags(parser)
     parser.set_defaults(run=run)
 

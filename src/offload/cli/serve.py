@@ -59,13 +59,17 @@ Dress = Callable[["Node"], AbstractAsyncContextManager[Front]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("jobs", metavar="FILE_OR_MODULE", nargs="?", help="jobs.py or package.module")
     parser.add_argument("--reload", action="store_true", help="for development: start again when a file changes")
+    add_no_workers(parser)
+    parser.add_argument(reload.INHERIT_FLAG, dest="inherit", type=int, help=argparse.SUPPRESS)
+    add_settings_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def add_no_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-workers", action="store_const", const="0", dest="set_workers", default=argparse.SUPPRESS,
         help="short for --workers 0: only accept and answer; nodes started with `offload work` run the tasks",
     )  # fmt: skip
-    parser.add_argument(reload.INHERIT_FLAG, dest="inherit", type=int, help=argparse.SUPPRESS)
-    add_settings_flags(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

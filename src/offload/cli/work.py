@@ -17,7 +17,8 @@ from offload.settings import Settings
 HELP = "run the tasks that other nodes of the same store accept"
 DESCRIPTION = """\
 Run the tasks of a store that is shared with servers, which were started with `offload serve` and the same jobs, store
-and blobs. Any number of such nodes may come and go.
+and blobs. Any number of such nodes may come and go. For servers that were started with `offload wrap` or
+`offload proxy` say --wrap or --proxy, and the same --slow and --prefix.
 
 The first line of standard output says the node's name; with --port the next says where /healthz, /readyz and /metrics
 are. SIGTERM and Ctrl-C stop in good order, as with `offload serve`."""
@@ -26,6 +27,7 @@ examples:
   offload work jobs.py --store postgresql://offload@db/offload --blobs s3://bucket/prefix
   offload work jobs.py --store postgresql://offload@db/offload --queues images,video --workers 8
   offload work jobs.py --store postgresql://offload@db/offload --port 9000      health and metrics on 127.0.0.1:9000
+  offload work --wrap shop.web:app --slow /report --store postgresql://offload@db/offload
 """
 
 log = logging.getLogger("offload.work")
@@ -39,14 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queues", metavar="NAMES", dest="set_only_queues", default=argparse.SUPPRESS, help="short for --only-queues"
     )
+    parser.add_argument("--wrap", metavar="MODULE:APP", help="run requests to this application, as `offload wrap` does")
+    parser.add_argument("--proxy", metavar="URL", help="send requests to this application, as `offload proxy` does")
     add_settings_flags(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = read_settings(options)
-    if not settings.jobs and not settings.celery:
-        raise WrongSetting("which jobs? name their file or module, as in: offload work jobs.py --store postgresql://…")
+    settings = _with_jobs(read_settings(options), options)
     if settings.workers == 0:
         raise WrongSetting("workers: 0 leaves nothing to do for a node that only works; say how many")
     _refuse_file(settings)
@@ -60,6 +62,35 @@ def run(options: argparse.Namespace) -> int:
             listener = stack.enter_context(contextlib.closing(serve.listener_of(settings)))
         runner = stack.enter_context(asyncio.Runner(loop_factory=new_event_loop))
         return runner.run(_work(settings, listener, output))
+
+
+def _with_jobs(settings: Settings, options: argparse.Namespace) -> Settings:
+    """Return the settings with the jobs that this node runs. Raise WrongSetting."""
+    named = [name for name in (options.jobs, options.wrap, options.proxy) if name]
+    if len(named) > 1 or (settings.celery and (options.wrap or options.proxy)):
+        raise WrongSetting("which jobs? a node works for one: a file of jobs, --wrap MODULE:APP or --proxy URL")
+    if options.wrap or options.proxy:
+        return _with_requests(settings, options.wrap or "", options.proxy or "")
+    if not settings.jobs and not settings.celery:
+        raise WrongSetting(
+            "which jobs? name their file or module, as in: offload work jobs.py --store postgresql://…; "
+            "or what `offload wrap` serves, as in: offload work --wrap shop.web:app --store postgresql://…"
+        )
+    return settings
+
+
+def _with_requests(settings: Settings, app: str, upstream: str) -> Settings:
+    _refuse_file(settings)
+    from offload.wrap import starting
+    from offload.wrap.apps.loaded import load_app, speaks_asgi
+
+    if upstream:
+        from offload.wrap.apps.upstream import check_upstream
+
+        return starting.settings_for(settings, upstream=check_upstream(upstream))
+    with serve.address_output():
+        speaks_asgi(load_app(app))  # a mistake in it is told before anything starts
+    return starting.settings_for(settings, app=app)
 
 
 async def _work(settings: Settings, listener: socket.socket | None, output: TextIO) -> int:

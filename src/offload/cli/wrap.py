@@ -27,11 +27,13 @@ examples:
   offload wrap shop.py:app --slow /report --slow 'POST /render/*=2'
   offload wrap mysite.wsgi:application --port 0 --workers 4
   offload wrap 'shop.web:make_app()' --prefix /offload
+  offload wrap shop.web:app --no-workers --store postgresql://offload@db/offload    see `offload work --wrap`
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", metavar="MODULE:APP", help="package.module:app, file.py:app or module:make_app()")
+    serve.add_no_workers(parser)
     add_settings_flags(parser)
     parser.set_defaults(run=run)
 

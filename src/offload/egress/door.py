@@ -66,9 +66,11 @@ class Door:
         )
         return await Download(order, sink, self._ways).run()
 
-    async def push(self, url: str, chunks: AsyncIterator[bytes], *, size: int, type: str, seconds_max: float) -> Answer:
+    async def push(
+        self, url: str, chunks: AsyncIterator[bytes], *, size: int, headers: Mapping[str, str], seconds_max: float
+    ) -> Answer:
         target = self._target(url)
-        headers = {"Content-Type": type, "Content-Length": str(size)}
+        headers = {**headers, "Content-Length": str(size)}
         request = Request(
             method="PUT", target=target, headers=headers, body=chunks, stall_seconds=self._limits.stall_seconds
         )

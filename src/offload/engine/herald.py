@@ -47,7 +47,7 @@ AGAIN_SWEEPS_MAX = 12
 """What was posted so many sweeps ago and is missing is posted again, even if a worker may have it and not begin it."""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What a worker gets, in the order in which people read it; every URL is good for this attempt and needs no key."""
 
     task: str
@@ -62,6 +62,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     failed_to: str
     lease: str
     """For heartbeats and progress, by HTTP and with a key, if the worker wants to."""
+    traceparent: str = ""
+    """Left out when the task belongs to no trace."""
 
 
 class Herald:
@@ -240,8 +242,15 @@ class Herald:
             upload_to=f"{writing}/result?done=true",
             failed_to=f"{writing}/result/failed",
             lease=signed(secret, Use.HOLD, ticket),
+            traceparent=task.traceparent,
         )
-        return Mail(queue=task.queue, job=task.job, task_id=task.id, body=msgspec.json.encode(message))
+        return Mail(
+            queue=task.queue,
+            job=task.job,
+            task_id=task.id,
+            body=msgspec.json.encode(message),
+            traceparent=task.traceparent,
+        )
 
 
 async def _bounded(call: Awaitable[T]) -> T:

@@ -233,7 +233,7 @@ class Leases:
         if until is not None:  # nobody has promised heartbeats: the attempt may take what its job gives it
             change = decide(task, Event.CLAIM, msgspec.structs.replace(facts, lease_until=until))
         if (await parts.store.apply([change]))[0]:
-            count_claimed(parts, change.after, now)
+            count_claimed(parts, change.after, now, here=False)
             return change.after
         return await parts.store.get(ALL, task.id) or task
 

@@ -124,6 +124,8 @@ class Parts:
     work_queue: WorkQueue | None = None
     """None: workers elsewhere ask for their tasks."""
     lending: Lending = Lending()
+    request_jobs: frozenset[str] = frozenset()
+    """Jobs whose input is a request and whose result is the whole response to it."""
     tracer: Tracer | None = None
     """None: traces only pass through."""
     traces: Traces = field(init=False)

@@ -3,15 +3,26 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
-from offload.core.errors import EgressFailed, TryAgain
+from offload.core.errors import EgressFailed, FileDoesNotExist, TryAgain
 from offload.core.outcome import Failed
 from offload.core.task import FileRef, Reason, Task, TaskError
 from offload.engine.parts import Parts
+from offload.engine.responses import MESSAGE_TYPE, ResponseNotSent, open_message
 
 log = logging.getLogger("offload.uploads")
 
 JSON_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Load:
+    """What is sent in one try."""
+
+    chunks: AsyncIterator[bytes]
+    size: int
+    headers: dict[str, str]
 
 
 async def upload(parts: Parts, task: Task, json: bytes, file: FileRef | None) -> Failed | None:
@@ -20,13 +31,13 @@ async def upload(parts: Parts, task: Task, json: bytes, file: FileRef | None) ->
     pause_seconds, tries_left = limits.pause_seconds, limits.tries_max
     while True:
         away: list[TryAgain] = []
-        chunks, size, kind = _whole(json), len(json), JSON_TYPE
-        if file is not None:
-            chunks, size, kind = _noting(parts.blobs.read(file.blob), away), file.size, file.type
         try:
+            load = await _load(parts, task, json, file, away)
             with parts.traces.calling("push", task.traceparent, task):  # its URL may allow no header of ours
-                await parts.egress.push(task.upload_to, chunks, size=size, type=kind, seconds_max=limits.seconds_max)
-            parts.stats.brought("push", "done", size)
+                await parts.egress.push(
+                    task.upload_to, load.chunks, size=load.size, headers=load.headers, seconds_max=limits.seconds_max
+                )
+            parts.stats.brought("push", "done", load.size)
             return None
         except (EgressFailed, TryAgain) as error:
             temporary, wished = _judged(error)
@@ -46,6 +57,26 @@ async def upload(parts: Parts, task: Task, json: bytes, file: FileRef | None) ->
 def _judged(error: EgressFailed | TryAgain) -> tuple[bool, float]:
     """Tell whether a later try may work, and how long a pause is asked for."""
     return isinstance(error, TryAgain) or error.temporary, error.retry_seconds or 0.0
+
+
+async def _load(parts: Parts, task: Task, json: bytes, file: FileRef | None, away: list[TryAgain]) -> _Load:
+    """Return what the receiver gets; of a response, the body. Raise ResponseNotSent, TryAgain."""
+    if file is None:
+        return _Load(chunks=_whole(json), size=len(json), headers={"Content-Type": JSON_TYPE})
+    start, headers = 0, {"Content-Type": file.type}
+    if task.job in parts.request_jobs and file.type == MESSAGE_TYPE:
+        try:
+            message = await open_message(parts.blobs, file, FileDoesNotExist(file.blob))
+        except TryAgain as error:
+            away.append(error)
+            raise
+        await message.rest.aclose()
+        if not 200 <= message.status <= 299:
+            raise ResponseNotSent(message.status)
+        start, headers = message.head_bytes, {**message.described, "Content-Type": message.content_type}
+    return _Load(
+        chunks=_noting(parts.blobs.read(file.blob, start=start), away), size=file.size - start, headers=headers
+    )
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:

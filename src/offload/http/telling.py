@@ -6,9 +6,10 @@ from offload.core.callback import Delivery
 from offload.core.errors import ResultExpired
 from offload.core.task import FileRef, Status, Task
 from offload.engine.deliverer import Rendered
+from offload.engine.responses import open_message
 from offload.engine.views import View
 from offload.http.config import HttpConfig
-from offload.http.messages import holds_message, open_message
+from offload.http.messages import holds_message
 from offload.http.present import JSON_TYPE, encode, rfc3339, task_json
 from offload.http.problems import PROBLEM_TYPE, problem
 from offload.http.results import ended_without_result
@@ -16,8 +17,6 @@ from offload.http.serving import content_disposition
 from offload.ports import Blobs
 
 TEST_EVENT = "callback.test"
-DESCRIBE_BODY = ("content-disposition", "content-encoding", "content-language", "content-location")
-"""What a body is, besides its type; the rest of an application's header is meant for whoever sent the request."""
 
 
 async def render(delivery: Delivery, task: Task, *, config: HttpConfig, blobs: Blobs) -> Rendered:
@@ -46,13 +45,11 @@ async def _response(blobs: Blobs, file: FileRef, fields: dict[str, str], gone: R
     """Return the body that an application answered with, and in the header what that body is."""
     message = await open_message(blobs, file, gone)
     await message.rest.aclose()
-    given = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(message.fields)}
-    described = {name.title(): given[name] for name in DESCRIBE_BODY if name in given}
     return Rendered(
-        content_type=given.get("content-type", "application/octet-stream"),
+        content_type=message.content_type,
         file=file,
         skip_bytes=message.head_bytes,
-        fields={**fields, **described, "Offload-Response-Status": str(message.status)},
+        fields={**fields, **message.described, "Offload-Response-Status": str(message.status)},
     )
 
 

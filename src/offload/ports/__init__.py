@@ -343,7 +343,7 @@ class Egress(Protocol):
         """
 
     async def push(
-        self, url: str, chunks: AsyncIterator[bytes], *, size: int, type: str, seconds_max: Seconds
+        self, url: str, chunks: AsyncIterator[bytes], *, size: int, headers: Mapping[str, str], seconds_max: Seconds
     ) -> Answer:
         """PUT a result, and return when the receiver has confirmed it. Raise UploadRefused (see `temporary`)."""
 

@@ -14,6 +14,8 @@ class Mail(Record, frozen=True, kw_only=True):
     job: str
     task_id: str
     body: bytes
+    traceparent: str = ""
+    """In the header of the message, where libraries for traces look for it; empty when there is no trace."""
 
     @property
     def lot(self) -> Lot:

@@ -27,7 +27,7 @@ def settings_for(settings: Settings, *, app: str = "", upstream: str = "") -> Se
         app=absolute(app) if app else "",
         upstream=upstream,
         slow=read_slow(settings.slow),
-        workers=settings.workers,
+        workers=max(1, settings.workers),  # of a node without any this says nothing
         result_bytes_max=settings.result_bytes_max,
     )
     # the application itself is in this process and sees its whole environment; its workers get the same
