@@ -60,7 +60,8 @@ async def test_every_answer_carries_a_request_id(tmp_path: Path) -> None:
 def test_every_error_of_the_core_that_can_reach_a_client_has_its_status() -> None:
     inside = {"OffloadError", "Rejected", "RetryLater", "Canceled", "WrongJob", "CannotLoadJobs", "WrongSetting",
               "StoreInUse", "StoreTooNew", "StoreDamaged", "TransitionRefused", "EgressFailed", "Unreachable",
-              "ExchangeFailed", "SourceUnavailable", "UploadRefused", "ResponseNotSent", "BrokerUnavailable"}  # fmt: skip
+              "ExchangeFailed", "SourceUnavailable", "UploadRefused", "ResponseNotSent",
+              "BrokerUnavailable"}  # fmt: skip
     waiting, found = [OffloadError], set()
     while waiting:
         kind = waiting.pop()
