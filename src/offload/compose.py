@@ -45,6 +45,7 @@ from offload.loading import MADE
 from offload.ports.broker import Broker
 from offload.ports.tracing import Tracer
 from offload.ports.work_queue import WorkQueue
+from offload.previews.pdf import PdfPreviews, library_folder
 from offload.settings import Settings
 from offload.storage import file_of, open_storage
 
@@ -103,6 +104,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
             schedules=store.schedules,
             blobs=blobs,
             blob_links=links,
+            previews=_previews(),
             workers=workers,
             egress=_door(settings),
             clock=clock,
@@ -262,6 +264,12 @@ def _fetching(settings: Settings) -> Fetching:
         bytes_max=settings.upload_bytes_max,
         seconds_max=settings.fetch_max_seconds,
     )
+
+
+def _previews() -> PdfPreviews | None:
+    """Return what draws previews, if its package is here: without it everything else goes on."""
+    folder = library_folder()
+    return None if folder is None else PdfPreviews(folder)
 
 
 def _door(settings: Settings) -> Door:

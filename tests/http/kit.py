@@ -36,6 +36,7 @@ from offload.engine.traffic import Traffic
 from offload.http.app import make_app
 from offload.http.config import HttpConfig
 from offload.ports import Listener, Room, TaskStore, Work, WorkerState
+from offload.ports.previews import Previews
 from offload.stores.memory import MemoryStore
 from offload.stores.memory_nodes import MemoryNodes
 
@@ -215,6 +216,7 @@ async def serving(
     wrap_store: Callable[[MemoryStore], TaskStore] | None = None,
     timing: Timing = Timing(sweep_seconds=0.05),  # noqa: B008 - it cannot change
     lending: Lending = Lending(),  # noqa: B008
+    previews: Previews | None = None,
 ) -> AsyncIterator[Server]:
     """Start a server; leaving stops it."""
     clock, memory = SteadyClock(), MemoryStore()
@@ -247,6 +249,7 @@ async def serving(
         stats=Stats(),
         chance=lambda: 0.5,
         lending=lending,
+        previews=previews,
         secret=keyring.secret,
     )
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=disk_free_min_bytes), clock)
@@ -258,9 +261,7 @@ async def serving(
     transport = httpx2.ASGITransport(app=app)
     try:
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
-            yield Server(
-                engine=engine, app=app, client=client, blobs_root=root / "blobs", memory=memory, keyring=keyring
-            )
+            yield Server(engine, app, client, root / "blobs", memory, keyring)
     finally:
         await scheduler.stop()
         await keyring.stop()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,10 @@ import httpx2
 
 from offload.core.keys import KeyScope
 from offload.core.promises import BACKENDS
+from offload.engine.parts import Timing
+from offload.http.feeds import LOOK_SECONDS
+from offload.ports import Depth
+from offload.stores.memory import MemoryStore
 from tests.http.key_kit import ask, bearer, key_of
 from tests.http.kit import gate_of, serving
 from tests.http.sockets import Listening, listening
@@ -63,6 +67,56 @@ async def test_its_stream_tells_of_changes_as_they_come(tmp_path: Path) -> None:
             if name == "overview" and newer["changes"] > first["changes"]:
                 break
         assert [queue["name"] for queue in newer["queues"]] == ["default", "images"]
+
+
+class Counted(MemoryStore):
+    """Counts how often the queues are counted."""
+
+    looks = 0
+
+    async def depths(self) -> list[Depth]:
+        self.looks += 1
+        return await super().depths()
+
+
+async def test_what_goes_on_is_looked_up_once_for_all_who_watch(tmp_path: Path) -> None:
+    store = Counted()
+    quiet = Timing(sweep_seconds=3600)
+    async with listening(tmp_path, wrap_store=lambda memory: store, timing=quiet) as at, AsyncExitStack() as stack:
+        begun, before = at.server.engine.clock.monotonic(), store.looks
+        watching = [await stack.enter_async_context(streamed(at)) for _ in range(20)]
+        for each in watching:
+            assert (await anext(each))[0] == "overview"
+        await at.server.client.post("/v1/jobs/ping", json={})
+        for each in watching:
+            while (await anext(each))[0] != "overview":
+                continue
+        passed = at.server.engine.clock.monotonic() - begun
+        assert store.looks - before <= passed / LOOK_SECONDS + 2
+
+
+async def test_its_stream_tells_whose_callbacks_moved_to_who_may_see_them(tmp_path: Path) -> None:
+    async with listening(tmp_path) as at:
+        server = at.server
+        anna, bert = await key_of(server, "anna"), await key_of(server, "bert")
+        callback = {"url": "https://receiver.example/", "events": ["done"]}
+        made = await ask(server, anna, "POST", "/v1/tasks", {"job": "ping", "run": True, "callback": callback})
+        task = made.json()["id"]
+        await ask(server, anna, "GET", f"/v1/tasks/{task}?wait=30")
+        (delivery,) = (await ask(server, anna, "GET", "/v1/callbacks")).json()["callbacks"]
+        async with streamed(at, anna) as hers, streamed(at, bert) as his:
+            assert [(await anext(each))[0] for each in (hers, his)] == ["overview", "overview"]
+            await ask(server, anna, "POST", f"/v1/callbacks/{delivery['id']}/replay")
+            async for name, said in hers:
+                if name == "callbacks":
+                    assert said == {"tasks": [task]}
+                    break
+            before = server.engine.stats.changes
+            await ask(server, bert, "POST", "/v1/jobs/ping", {})
+            async for name, said in his:
+                assert name != "callbacks"
+                if name == "overview" and said["changes"] > before:
+                    break
 
 
 async def test_an_owner_sees_no_workers_and_counts_only_their_own(tmp_path: Path) -> None:

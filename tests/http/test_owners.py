@@ -35,6 +35,8 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/v1/tasks/{id}/status"): TASK,
     ("GET", "/v1/tasks/{id}/result"): TASK,
     ("GET", "/v1/tasks/{id}/input/{name}"): TASK,
+    ("GET", "/v1/tasks/{id}/result/preview"): TASK,
+    ("GET", "/v1/tasks/{id}/input/{name}/preview"): TASK,
     ("GET", "/v1/tasks/{id}/events"): TASK,
     ("GET", "/v1/tasks/{id}/logs"): TASK,
     ("POST", "/v1/tasks/{id}/links"): TASK,
@@ -86,7 +88,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/client/{name}"): NOBODYS,
 }
 OF_TASKS = sorted(each for each, kind in MATRIX.items() if kind == TASK)
-REFUSALS_OF_OWN = {"TaskIsFinal"}
+REFUSALS_OF_OWN = {"TaskIsFinal", "NoPreview"}
 """Being told that it has ended already is being told that it exists."""
 
 

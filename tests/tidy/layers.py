@@ -41,6 +41,9 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.blobs": ("offload.core", "offload.ports", "offload.own_directory"),
     "offload.brokers": ("offload.core", "offload.ports"),
     "offload.egress": ("offload.core", "offload.ports"),
+    "offload.previews": ("offload.core", "offload.ports"),
+    # a process of its own, which could not import anything of ours
+    "offload.previews.draw": (),
     "offload.bells": ("offload.core", "offload.ports"),
     "offload.workers": ("offload.core", "offload.ports"),
     # the side that runs in the child process, beside user code
@@ -54,6 +57,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
         "offload.stores", "offload.bells", "offload.blobs", "offload.egress", "offload.workers", "offload.http",
         "offload.brokers", "offload.storage", "offload.telemetry", "offload.tracing", "offload.crew",
+        "offload.previews",
     ),
     # how a wrapped application is called: in the server, and in its worker processes
     "offload.wrap.apps": ("offload.core", "offload.loading"),
@@ -93,6 +97,8 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.brokers.amqp_work": ("aio_pika",),
     "offload.brokers.amqp_link": ("aio_pika", "yarl"),
     "offload.egress": ("aiohttp", "yarl", "idna"),
+    "offload.previews": ("msgspec",),
+    "offload.previews.draw": ("pypdfium2",),
     "offload.workers": ("msgspec", "psutil", "structlog", "pydantic"),
     "offload.workers.child": ("msgspec", "pydantic"),
     "offload.workers.context": ("msgspec", "pydantic"),

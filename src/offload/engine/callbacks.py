@@ -10,6 +10,7 @@ from offload.core.callback import ANSWER_BYTES_KEPT, Delivery, Try
 from offload.core.errors import DeliveryDoesNotExist, EgressFailed
 from offload.core.signing import SECRET_BYTES, Secret, secret_text, signed
 from offload.core.task import Scope, Seconds
+from offload.engine.moves import Moves
 from offload.ports import Clock, Egress
 from offload.ports.callbacks import DeliveryFilter, DeliveryStore
 
@@ -33,6 +34,7 @@ class Callbacks:
         self._deliveries = deliveries
         self._egress = egress
         self._clock = clock
+        self.moves = Moves()
 
     def check(self, url: str) -> None:
         """Raise EgressRefused when no callback would ever go there."""
@@ -46,6 +48,7 @@ class Callbacks:
         found = await self._deliveries.replay(scope, delivery_id, now=self._clock.now())
         if found is None:
             raise DeliveryDoesNotExist(delivery_id)
+        self.moves.moved(found)
         return found
 
     async def failing_hosts(self) -> int:

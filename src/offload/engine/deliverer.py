@@ -9,6 +9,7 @@ import msgspec
 
 from offload.core.callback import Delivery, DeliveryState, Try, after_try, as_told, is_superseded
 from offload.core.errors import TryAgain
+from offload.core.ring import DELIVERIES
 from offload.core.signing import Signer
 from offload.core.task import ALL, FileRef, Record, Seconds, Task
 from offload.engine.callbacks import Callbacks, Trial
@@ -65,7 +66,7 @@ class Deliverer:
         """The newest send of each task: what tells of one task goes one after the other."""
 
     async def start(self) -> None:
-        self._parts.deliveries.listen(self._wake.set)
+        self._parts.deliveries.listen(self._came)
         self._loop = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -82,6 +83,11 @@ class Deliverer:
 
     def sending(self) -> int:
         return len(self._sends)
+
+    def _came(self) -> None:
+        self._callbacks.moves.came()
+        self._parts.ringer.topic(DELIVERIES)
+        self._wake.set()
 
     async def _run(self) -> None:
         while not self._stopping:
@@ -113,6 +119,7 @@ class Deliverer:
             return False
         taken = await self._parts.deliveries.claim(lines, now=now, lease_until=now + self._pace.lease_seconds)
         for each in taken:
+            self._callbacks.moves.moved(each.delivery)
             task_id = each.delivery.task_id
             earlier = self._of_task.get(task_id)
             send = asyncio.get_running_loop().create_task(self._send(each.delivery, earlier))
@@ -212,3 +219,5 @@ class Deliverer:
             pause_seconds = min(pause_seconds * 2, 5.0)
         if written:
             self._parts.stats.callbacks[outcome] += 1
+            self._callbacks.moves.moved(settlement.before)
+            self._parts.ringer.topic(DELIVERIES)

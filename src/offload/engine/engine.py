@@ -14,7 +14,7 @@ from offload.core.errors import (
     TaskIsFinal,
     TryAgain,
 )
-from offload.core.ring import NODES
+from offload.core.ring import DELIVERIES, NODES
 from offload.core.task import Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Event, Facts, decide
 from offload.engine.callbacks import Callbacks
@@ -74,6 +74,7 @@ class Engine:
         self._janitor = Janitor(parts, clock, self.roll.is_first, self._removals)
         self.neighbours = Neighbours(parts, self._dispatcher, self._reaper, self._paused)
         self.neighbours.on({NODES: self.roll.reread})
+        self.neighbours.on_word({DELIVERIES: self.callbacks.moves.moved_elsewhere})
         self._loops: list[asyncio.Task[None]] = []
         self._stopped = False
 

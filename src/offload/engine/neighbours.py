@@ -25,6 +25,7 @@ class Neighbours:
         self._reaper = reaper
         self._paused = paused
         self._rereads: dict[str, Reread] = {QUEUES: self.reread_paused}
+        self._words: dict[str, Callable[[], None]] = {}
         self._heard: set[str] = set()
         self._canceled: set[str] = set()
         self._pausing = asyncio.Lock()
@@ -34,6 +35,10 @@ class Neighbours:
     def on(self, rereads: Mapping[str, Reread]) -> None:
         """Read these topics again when another node has changed them."""
         self._rereads.update(rereads)
+
+    def on_word(self, words: Mapping[str, Callable[[], None]]) -> None:
+        """Call these as soon as another node tells of their topic; they read nothing and may be called often."""
+        self._words.update(words)
 
     async def start(self) -> None:
         parts = self._parts
@@ -80,7 +85,9 @@ class Neighbours:
         for task_id in ring.changed:
             self._parts.hub.look(task_id)
         self._canceled |= ring.stopped
-        self._heard |= ring.topics
+        for topic in self._words.keys() if ring.missed else ring.topics & self._words.keys():
+            self._words[topic]()
+        self._heard |= ring.topics - self._words.keys()
         if ring.missed:
             self._heard.update(self._rereads)
             self._dispatcher.look_everywhere()

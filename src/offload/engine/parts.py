@@ -19,6 +19,7 @@ from offload.ports.callbacks import DeliveryStore
 from offload.ports.history import HistoryStore
 from offload.ports.links import BlobLinks
 from offload.ports.nodes import NodeStore
+from offload.ports.previews import Previews
 from offload.ports.schedules import ScheduleStore
 from offload.ports.tracing import Tracer
 from offload.ports.work_queue import WorkQueue
@@ -115,6 +116,8 @@ class Parts:
     uploading: Uploading = Uploading()
     blob_links: BlobLinks | None = None
     """None: clients cannot reach the blobs by themselves."""
+    previews: Previews | None = None
+    """None: what draws them is not installed."""
     serves: bool = True
     """It answers HTTP; False: it only works for nodes that do."""
     files_at: str = ""

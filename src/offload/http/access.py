@@ -36,6 +36,8 @@ NEEDED: Mapping[str, Mapping[str, Scopes]] = {
     "/v1/tasks/{id}/status": {"GET": READ},
     "/v1/tasks/{id}/result": {"GET": READ},
     "/v1/tasks/{id}/input/{name}": {"GET": READ},
+    "/v1/tasks/{id}/result/preview": {"GET": READ},
+    "/v1/tasks/{id}/input/{name}/preview": {"GET": READ},
     "/v1/tasks/{id}/events": {"GET": READ},
     "/v1/tasks/{id}/logs": {"GET": READ},
     "/v1/tasks/{id}/links": {"POST": READ},

@@ -17,6 +17,7 @@ from offload.core.task import ALL, Scope
 from offload.engine.engine import Engine
 from offload.engine.keyring import Keyring
 from offload.http.config import HttpConfig
+from offload.http.feeds import Feeds
 from offload.http.links import Links
 from offload.http.problems import WrongBody, WrongContentType, WrongRequest
 from offload.http.stats import HttpStats
@@ -63,6 +64,7 @@ class Call:
         self.links: Links
         self.memory: dict[str, bytes]
         """What is made once and answered often."""
+        self.feeds: Feeds
         self.method: str = connection["method"]
         self.path: str = connection["path"]
         self.parameters: dict[str, str] = {}

@@ -17,6 +17,7 @@ from offload.engine.keyring import Keyring
 from offload.http.access import Guard, be_nobody
 from offload.http.call import SMALL_BODY_BYTES, Call, ClientGone
 from offload.http.config import HttpConfig
+from offload.http.feeds import Feeds
 from offload.http.links import Links
 from offload.http.problems import (
     CrossOriginRefused,
@@ -94,6 +95,7 @@ class Front:
         self._ids = (f"{own}-{number:x}" for number in itertools.count(1))
         self._stats = HttpStats()
         self._memory: dict[str, bytes] = {}
+        self._feeds = Feeds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -102,7 +104,7 @@ class Front:
         monotonic = self._engine.clock.monotonic
         began = monotonic()
         call = self.kind_of_call(scope, receive, send, self._engine, self._config)
-        call.stats, call.memory = self._stats, self._memory
+        call.stats, call.memory, call.feeds = self._stats, self._memory, self._feeds
         call.keyring, call.links = self._keyring, self._links
         if self._keyring.locked:
             be_nobody(call)

@@ -40,6 +40,7 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "Content-Disposition": ({"type": "string"}, "The file's name."),
     "RateLimit-Policy": ({"type": "string"}, 'The quotas of the key, as in `"requests";q=10;w=1`.'),
     "RateLimit": ({"type": "string"}, "What is left of them: `r`, and in `t` seconds more."),
+    "Offload-Pages": ({"type": "string", "pattern": "^[0-9]+$"}, "How many pages the file has."),
     "Accept-Ranges": ({"type": "string"}, "`bytes`: a part can be asked for by Range."),
 }
 KEY_SCHEME = {

@@ -67,7 +67,8 @@ def overview_paths() -> dict[str, dict[str, Operation]]:
         },
         "/v1/overview/events": {
             "get": operation(
-                "The same as a stream: `overview` when something moved, `history` every ten seconds",
+                "The same as a stream: `overview` when something moved, `history` every ten seconds, `callbacks` with "
+                "the `tasks` whose callbacks did (null: any)",
                 "node",
                 {200: answer("Events.", {EVENTS: {}})},
             )

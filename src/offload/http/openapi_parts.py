@@ -75,6 +75,10 @@ FILE_ANSWERS = {
     304: NOT_MODIFIED,
     307: answer("A large file is read from the object store itself, if this server is set so.", {}, "Location"),
 }
+PREVIEW_ANSWERS = {
+    200: answer("The page as a picture.", {"image/png": {}}, "ETag", "Offload-Pages"),
+    304: NOT_MODIFIED,
+}
 FILE_BODY = {
     "required": True,
     "content": {

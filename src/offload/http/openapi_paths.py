@@ -8,6 +8,7 @@ from offload.http.openapi_parts import (
     FILE_BODY,
     LIST_PARAMETERS,
     NOT_MODIFIED,
+    PREVIEW_ANSWERS,
     TEXT,
     UUID4_PATTERN,
     Operation,
@@ -30,6 +31,7 @@ KEY = {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"}
 IDEMPOTENCY_KEY = parameter("Idempotency-Key", "header", KEY, "The same key and request again: the same task again.")
 PREFER = parameter("Prefer", "header", TEXT, "`wait=n` waits n seconds for the end; `return=minimal` wants no body.")
 IF_NONE_MATCH = parameter("If-None-Match", "header", TEXT, "The ETag of the last answer.")
+PAGE = parameter("page", "query", {"type": "integer", "minimum": 1, "maximum": 999_999}, "Which page; 1 if not said.")
 RANGE = parameter("Range", "header", TEXT, "`bytes=a-b`, `bytes=a-` or `bytes=-n`.")
 LAST_EVENT_ID = parameter(
     "Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{1,15}$"}, "Only what came after this event."
@@ -44,7 +46,8 @@ def paths(config: HttpConfig) -> dict[str, dict[str, Operation]]:
         {"type": "number", "minimum": 0, "maximum": 999_999_999},
         f"Wait so many seconds for its end, at most {config.wait_seconds_max:g}.",
     )
-    return {**_jobs(), **_tasks(wait), **_outcomes(wait), **_steering(), **_files(), **_queues(), **_keys(), **_node()}
+    of_tasks = {**_tasks(wait), **_outcomes(wait), **_previews(), **_steering()}
+    return {**_jobs(), **of_tasks, **_files(), **_queues(), **_keys(), **_node()}
 
 
 def _jobs() -> dict[str, Any]:
@@ -149,6 +152,29 @@ def _outcomes(wait: dict[str, Any]) -> dict[str, Any]:
                 "tasks",
                 {200: answer("Events: status, progress, log, output.", {"text/event-stream": TEXT})},
                 parameters=[ID, LAST_EVENT_ID],
+            )
+        },
+    }
+
+
+def _previews() -> dict[str, Any]:
+    return {
+        "/v1/tasks/{id}/result/preview": {
+            "get": operation(
+                "Read a page of a PDF result as a picture",
+                "tasks",
+                PREVIEW_ANSWERS,
+                parameters=[ID, PAGE, IF_NONE_MATCH],
+                problems=(409, 410, 422),
+            )
+        },
+        "/v1/tasks/{id}/input/{name}/preview": {
+            "get": operation(
+                "Read a page of a PDF input file as a picture",
+                "tasks",
+                PREVIEW_ANSWERS,
+                parameters=[ID, INPUT, PAGE, IF_NONE_MATCH],
+                problems=(410, 422),
             )
         },
     }

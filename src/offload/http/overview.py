@@ -1,7 +1,7 @@
 """How the whole node does, in one answer and as one stream: what the dashboard shows."""
 
-import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,10 +13,10 @@ from offload.core.promises import tables
 from offload.core.task import Seconds
 from offload.http.call import Call
 from offload.http.events import EventAnswer
+from offload.http.feeds import Feed, Told, event_lines
 from offload.http.operations import queues_shown
 from offload.http.present import encode, json_answer, rfc3339
 
-LOOK_SECONDS = 1.0
 QUIET_BEATS = 15
 """So many looks without news, and the stream gives a sign of life."""
 
@@ -29,7 +29,7 @@ async def get_overview(call: Call) -> Response:
 
 
 async def get_overview_events(call: Call) -> Response:
-    """`overview` whenever something moved, `history` every ten seconds."""
+    """`overview` whenever something moved, `history` every ten seconds, `callbacks` when lists of them did."""
     if call.stats.streams >= call.config.streams_max:
         raise TooManyStreams(f"{call.config.streams_max:,} event streams are open already", retry_seconds=5)
     response = EventAnswer(call, _follow(call))
@@ -46,24 +46,21 @@ async def get_promises(call: Call) -> Response:
 
 
 async def _follow(call: Call) -> AsyncIterator[bytes]:
-    engine = call.engine
-    told, quiet, history_at = b"", 0, -STEP_SECONDS
-    while not engine.stopping.is_set() and _may_still(call):
-        body = encode(await _now(call))
-        if body != told:
-            told, quiet = body, 0
-            yield b"event: overview\ndata: %s\n\n" % body
-        elif (quiet := quiet + 1) >= QUIET_BEATS:
-            quiet = 0
-            yield b": still here\n\n"
-        if engine.clock.monotonic() - history_at >= STEP_SECONDS:
-            history_at = engine.clock.monotonic()
-            yield b"event: history\ndata: %s\n\n" % encode(await _history(call))
-        try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                await engine.stopping.wait()
-        except TimeoutError:
-            continue
+    moves = call.engine.callbacks.moves
+    told, moved, quiet = Told(), moves.number, 0
+    feed_of = partial(Feed, call.engine, now=partial(_now, call), history=partial(_history, call))
+    with call.feeds.watched((call.admin, call.owner), feed_of) as feed:
+        while await feed.next(told) and _may_still(call):
+            news = feed.news(told)
+            if (some := moves.since(moved, call.sees)) is not None:
+                news += event_lines("callbacks", encode({"tasks": None if some.tasks is None else sorted(some.tasks)}))
+            moved = moves.number
+            if news:
+                quiet = 0
+                yield news
+            elif (quiet := quiet + 1) >= QUIET_BEATS:
+                quiet = 0
+                yield b": still here\n\n"
 
 
 async def _now(call: Call) -> dict[str, Any]:

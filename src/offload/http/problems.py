@@ -53,6 +53,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "WrongResult": (422, "The result does not fit the job"),
     "AddressRefused": (422, "This server does not use that URL"),
     "NotAvailable": (422, "This server does not do that"),
+    "NoPreview": (422, "The file cannot be shown as a picture"),
     "IdempotencyKeyReused": (422, "The Idempotency-Key belongs to another request"),
     "QuotaExceeded": (429, "The client is over its share"),
     "HeaderTooLarge": (431, "The header is too large"),

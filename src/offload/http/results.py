@@ -10,7 +10,7 @@ from offload.core.errors import (
     TaskIsCanceled,
     TaskIsDeleted,
 )
-from offload.core.task import Reason, Status, Task
+from offload.core.task import FileRef, Reason, Status, Task
 from offload.http.browsers import HELD_FIELDS
 from offload.http.call import Call
 from offload.http.messages import holds_message, serve_message
@@ -33,10 +33,10 @@ async def answer_result(call: Call, task: Task) -> Response:
             task_json(view, call.config.result_inline_bytes_max, call.config.prefix, tracebacks=call.admin), 202
         )
         response.raw_headers.append((b"retry-after", b"%d" % view.poll_seconds))
-    elif task.status is not Status.DONE and not _is_left_behind(task):
+    elif not has_result(task):
         response = ended_without_result(task, tracebacks=call.admin)
     elif task.payload_dropped:
-        response = problem(ResultExpired(f"the result of task {task.id} is no longer kept"))
+        response = problem(result_expired(task))
     else:
         response = await _kept(call, task)
         # an answer with this is the result, whatever its status: a result may be an answer that says 202 or 503 itself
@@ -46,15 +46,20 @@ async def answer_result(call: Call, task: Task) -> Response:
     return response
 
 
-def _is_left_behind(task: Task) -> bool:
-    """Tell whether a task has a result although it FAILED: one that could not be brought to where it was wanted."""
-    return task.reason is Reason.UPLOAD_FAILED and task.status is Status.FAILED
+def has_result(task: Task) -> bool:
+    """Tell whether a task has one: it is DONE, or FAILED only to bring its result to where it was wanted."""
+    left_behind = task.reason is Reason.UPLOAD_FAILED and task.status is Status.FAILED
+    return task.status is Status.DONE or left_behind
+
+
+def result_expired(task: Task) -> ResultExpired:
+    return ResultExpired(f"the result of task {task.id} is no longer kept")
 
 
 async def _kept(call: Call, task: Task) -> Response:
     if task.result_file is None:
         return serve_json(call, task.result or b"null", f'"{task.version}.{task.attempt}"')
-    gone = ResultExpired(f"the result of task {task.id} is no longer kept")
+    gone = result_expired(task)
     if holds_message(call.config, task):
         return await serve_message(call, task, gone)
     return await serve_file(call, task.result_file, gone)
@@ -78,16 +83,29 @@ def ended_without_result(task: Task, *, tracebacks: bool = False) -> Response:
 
 async def get_input(call: Call) -> Response:
     """One input file, as it was uploaded."""
-    task, name = await task_of(call), call.parameters["name"]
+    task = await task_of(call)
     if task.status is Status.DELETED:
-        return problem(TaskIsDeleted(f"task {task.id} was deleted, with its input", task=task.id), status=410)
-    expired = ResultExpired(f"the input of task {task.id} is no longer kept")
+        return input_deleted(task)
+    return await serve_file(call, input_file(call, task), input_expired(task))
+
+
+def input_file(call: Call, task: Task) -> FileRef:
+    """Return the input file that the path names. Raise ResultExpired, FileDoesNotExist."""
+    name = call.parameters["name"]
     if task.payload_dropped:
-        raise expired
+        raise input_expired(task)
     file = next((file for file in task.files if file.field == name and file.type != SECRET_TYPE), None)
     if file is None or file.url:  # not fetched yet: there is nothing to read
         raise FileDoesNotExist(name)
-    return await serve_file(call, file, expired)
+    return file
+
+
+def input_deleted(task: Task) -> Response:
+    return problem(TaskIsDeleted(f"task {task.id} was deleted, with its input", task=task.id), status=410)
+
+
+def input_expired(task: Task) -> ResultExpired:
+    return ResultExpired(f"the input of task {task.id} is no longer kept")
 
 
 async def get_logs(call: Call) -> Response:

@@ -17,10 +17,12 @@ from offload.core.job import job
 from offload.core.task import ALL, Callback, Progress, Status, Task
 from offload.core.transitions import Event, Facts, decide
 from offload.engine.deliverer import Deliverer, Pace, Rendered
+from offload.engine.moves import Moved
 from offload.ports import Answer, BlobWriter, Fetched, Note
 from offload.ports.callbacks import DeliveryFilter, Lines, Settlement, Taken
 from offload.stores.memory_deliveries import MemoryDeliveries
 from tests.unit.engine.kit import START, Kit, kit
+from tests.unit.engine.waiting import until
 
 URL = "https://a.example/hook"
 
@@ -296,3 +298,21 @@ def test_a_task_without_a_callback_makes_nothing() -> None:
     queued = Task(id="t", job="noop", queue="default", status=Status.QUEUED, created_at=1.0, run_at=1.0)
     assert decide(queued, Event.CANCEL, Facts(now=2.0)).deliveries == ()
     assert msgspec.structs.replace(queued, callback=Callback(url=URL)).callback is not None
+
+
+async def test_what_is_sent_and_sent_again_moves_the_list_of_its_task(tmp_path: Path) -> None:
+    async with post(tmp_path) as it:
+        moves = it.kit.engine.callbacks.moves
+        it.egress.gate.clear()
+        task = await it.end("a0000000-0000-4000-8000-000000000000")
+        own = Moved(tasks=frozenset({task.id}))
+        await it.sent(1)
+        assert moves.since(0, ALL) == own
+        taken = moves.number
+        it.egress.gate.set()
+        (delivery,) = await it.settled(1)
+        await until(lambda: moves.since(taken, ALL) == own)
+        settled = moves.number
+        await it.kit.engine.callbacks.replay(ALL, delivery.id)
+        assert moves.since(settled, ALL) == own
+        assert moves.since(moves.number, ALL) in (None, own), "it may have been sent at once"

@@ -13,9 +13,10 @@ from offload.core.catalog import Catalog
 from offload.core.errors import QueueFull, StoreUnavailable
 from offload.core.keys import KeyScope, Wish
 from offload.core.outcome import Succeeded
-from offload.core.ring import KEYS, Ring
-from offload.core.task import ALL, Progress, Status
+from offload.core.ring import DELIVERIES, KEYS, Ring
+from offload.core.task import ALL, Progress, Scope, Status
 from offload.engine.keyring import Keyring
+from offload.engine.moves import Moved
 from offload.engine.parts import Timing
 from offload.ports import Note
 from offload.ports.bell import Bell
@@ -91,6 +92,15 @@ async def test_a_task_that_one_node_accepts_runs_on_another_and_its_end_wakes_wh
         front.clock.at += 1  # `wait` goes by the clock only
         async with asyncio.timeout(20):
             assert (await waiting).status is Status.DONE
+
+
+async def test_what_a_node_does_with_callbacks_moves_the_lists_that_others_show(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path, (Together, SLOW)) as (front, back):
+        moves = front.engine.callbacks.moves
+        before = moves.number
+        back.engine.parts.ringer.topic(DELIVERIES)
+        await until(lambda: moves.since(before, ALL) is not None)
+        assert moves.since(before, Scope(owner="anna")) == Moved(tasks=None), "it may be anybody's"
 
 
 async def test_a_stream_on_one_node_tells_what_happens_on_another(tmp_path: Path, way: Way) -> None:

@@ -51,6 +51,14 @@ export async function text(path, bytesMax) {
   return answer.text();
 }
 
+/** Has a picture made that the browser then shows from its cache; returns how many pages there are. */
+export async function drawn(path, signal) {
+  const answer = await fetch(url(path), { credentials: "same-origin", signal });
+  if (!answer.ok) throw new Problem(answer.status, isJson(answer) ? await answer.json() : {});
+  await answer.arrayBuffer();
+  return Number(answer.headers.get("offload-pages"));
+}
+
 /** Sends a form with files and tells how far it is; fetch cannot. */
 export function upload(path, form, onProgress) {
   return new Promise((resolve, reject) => {

@@ -2,6 +2,7 @@
 import { html, useState } from "./preact.js";
 import { get, post } from "./api.js";
 import { clock, count, seconds, short } from "./format.js";
+import { useCallbackTurn } from "./live.js";
 import { Copy, Empty, Title, Trouble, useAction, useLoaded } from "./parts.js";
 
 const STATES = ["PENDING", "DELIVERED", "GIVEN_UP"];
@@ -18,20 +19,19 @@ export function Callbacks({ query, go, me }) {
 }
 
 export function Deliveries({ task, state, turn, me, shows }) {
+  const moved = useCallbackTurn(task);
   const wanted = new URLSearchParams({ limit: "100" });
   if (task) wanted.set("task", task);
   if (state) wanted.set("state", state);
-  const [found, error, again] = useLoaded(() => get(`v1/callbacks?${wanted}`), [wanted.toString(), turn]);
+  const [found, error, again] = useLoaded(() => get(`v1/callbacks?${wanted}`), [wanted.toString(), turn, moved]);
   const [run, busy, wrong] = useAction();
   if (!found) return html`<${Trouble} error=${error} />`;
   const replay = (id) => run(async () => {
     await post(`v1/callbacks/${id}/replay`);
-    setTimeout(again, 800);
     await again();
   });
   if (!found.callbacks.length) return html`<${Empty}>none yet<//>`;
   return html`<${Trouble} error=${wrong || error} />
-    <p class="buttons"><button type="button" class="quiet" onClick=${again}>Look again</button></p>
     <div class="scroll"><table>
     <thead><tr>${shows ? html`<th scope="col">Task</th>` : null}<th scope="col">Event</th><th scope="col">State</th><th scope="col" class="number">Tries</th>
       <th scope="col">Last answer</th><th scope="col" class="number">Took</th><th scope="col">To</th><th scope="col">Next try</th><th scope="col"><span class="hidden">Actions</span></th></tr></thead>

@@ -2,7 +2,9 @@
 import { useEffect, useState } from "./preact.js";
 import { get, url } from "./api.js";
 
+const LIST_CALM_MS = 1000; // a list of all is asked for no more often, however much is sent
 const watchers = new Set();
+const callbackWatchers = new Set();
 let source = null;
 let retry = null;
 export const now = { overview: null, history: null, connected: false };
@@ -17,6 +19,7 @@ export function connect() {
   source.onopen = () => {
     now.connected = true;
     tell();
+    tellOfCallbacks(null); // while nobody listened anything may have moved
   };
   source.addEventListener("overview", (event) => {
     now.overview = JSON.parse(event.data);
@@ -26,6 +29,7 @@ export function connect() {
     now.history = JSON.parse(event.data);
     tell();
   });
+  source.addEventListener("callbacks", (event) => tellOfCallbacks(JSON.parse(event.data).tasks));
   source.onerror = () => {
     now.connected = false;
     tell();
@@ -42,6 +46,32 @@ export function disconnect() {
   if (source) source.close();
   source = null;
   now.connected = false;
+}
+
+function tellOfCallbacks(tasks) {
+  for (const watcher of callbackWatchers) watcher(tasks);
+}
+
+/** Returns a number that grows when callbacks of this task, or of any, may look otherwise than before. */
+export function useCallbackTurn(task) {
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    let timer = null;
+    const look = () => {
+      timer = null;
+      setTurn((before) => before + 1);
+    };
+    const hear = (tasks) => {
+      if (task && tasks && !tasks.includes(task)) return;
+      timer = timer || setTimeout(look, task ? 0 : LIST_CALM_MS);
+    };
+    callbackWatchers.add(hear);
+    return () => {
+      clearTimeout(timer);
+      callbackWatchers.delete(hear);
+    };
+  }, [task]);
+  return turn;
 }
 
 /** Returns what is known now; the component is drawn again whenever that changes. */

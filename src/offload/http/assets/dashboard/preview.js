@@ -2,6 +2,7 @@
 import { html, useEffect, useState } from "./preact.js";
 import { text, url } from "./api.js";
 import { bytes } from "./format.js";
+import { Paper } from "./paper.js";
 import { Trouble } from "./parts.js";
 
 const TEXT_MOST = 100000;
@@ -33,8 +34,7 @@ function shownAs(type, file) {
   if (IMAGES.test(type)) return html`<img src=${file.url} alt=${file.name} loading="lazy" />`;
   if (type.startsWith("audio/")) return html`<audio controls preload="none" src=${file.url} aria-label=${file.name}></audio>`;
   if (type.startsWith("video/")) return html`<video controls preload="metadata" src=${file.url} aria-label=${file.name}></video>`;
-  // a browser's viewer runs the scripts that a PDF file brings: it is for people to open, not for this page
-  if (type === "application/pdf") return html`<p class="paper">PDF</p>`;
+  if (type === "application/pdf") return html`<${Paper} file=${file} />`;
   if (type === "text/csv" || type === "text/tab-separated-values") return html`<${Sheet} file=${file} separator=${type === "text/csv" ? "," : "\t"} />`;
   if (type === "application/json" || type.startsWith("text/")) return html`<${Text} file=${file} />`;
   return null;

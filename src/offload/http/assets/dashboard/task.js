@@ -20,7 +20,7 @@ export function TaskPage({ id, go, me }) {
   if (error && !task) return html`<${Title}>Task<//><${Trouble} error=${error} /><p><a href="#/tasks">All tasks</a></p>`;
   if (!task) return html`<${Title}>Task ${short(id)}<//><${Empty}>Loading…<//>`;
   const progress = last(events, "progress");
-  const outputs = events.filter((event) => event.kind === "output");
+  const outputs = task.status === "DONE" ? [] : outputsOfAttempt(events);
   return html`<${Title}>Task ${short(id)}<//>
     <p class="head"><${Badge} status=${task.status} reason=${task.reason} /> <strong>${task.job}</strong> <span class="dim id">${task.id}</span></p>
     <${Actions} task=${task} go=${go} me=${me} again=${again} />
@@ -31,7 +31,7 @@ export function TaskPage({ id, go, me }) {
       ${task.error.traceback ? html`<details open><summary>Traceback</summary><pre tabindex="0">${task.error.traceback}</pre></details>` : null}` : null}
     <h2>Input</h2>
     <${Input} input=${task.input} />
-    ${outputs.length ? html`<h2>Outputs so far</h2><ol class="outputs">${outputs.map((event) => html`<li key=${event.n}><${Value} value=${event.data} /></li>`)}</ol>` : null}
+    ${outputs.length ? html`<h2>${final ? "Outputs before it ended" : "Outputs so far"}</h2><ol class="outputs">${outputs.map((event) => html`<li key=${event.n}><${Value} value=${event.data} /></li>`)}</ol>` : null}
     ${task.status === "DONE" ? html`<h2>Result</h2><${Result} task=${task} />` : null}
     <${Log} events=${events} running=${!final} />
     ${task.callback ? html`<h2>Callbacks</h2><${Deliveries} task=${task.id} turn=${moves} me=${me} />` : null}
@@ -139,6 +139,12 @@ function useEvents(id, setEvents, mode) {
       source.close();
     };
   }, [id, mode]);
+}
+
+/** Returns what the newest attempt gave; a result says it all once more, so with one there is none of it. */
+function outputsOfAttempt(events) {
+  const begun = events.findLastIndex((event) => event.kind === "status" && event.data.status === "RUNNING");
+  return events.slice(Math.max(0, begun)).filter((event) => event.kind === "output");
 }
 
 function last(events, kind) {

@@ -1,0 +1,1 @@
+"""Previews of files, drawn in processes that can do nothing else."""
