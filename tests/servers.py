@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.backends.every_server import store_of
+from tests.backends.every_server import variables_of
 
 READY = "offload serving at "
 WORKING = "offload working as "
@@ -40,7 +40,7 @@ class Server:
             str(data),
             *flags,
         ]
-        self._env = {**os.environ, **store_of(data), **(env or {})}
+        self._env = {**os.environ, **variables_of(data), **(env or {})}
         self._log = log or data.parent / f"{data.name}.log"
         self.url = ""
         self.name = ""

@@ -20,6 +20,8 @@ from offload.core.errors import DeliveryDoesNotExist
 from offload.testing import Received, Receiver, WrongSignature, verify
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 T = TypeVar("T")
 JOBS = Path(__file__).with_name("callback_jobs.py")
 ALLOW = {"OFFLOAD_EGRESS_ALLOW": "127.0.0.0/8"}
@@ -175,6 +177,7 @@ def test_the_classic_service_answers_204_and_posts_the_result_to_a_stock_flask_a
                 flask.terminate()
 
 
+@pytest.mark.long
 def test_call_names_where_to_tell(tmp_path: Path) -> None:
     with Receiver() as receiver, server(tmp_path) as started, http_to(started) as http:
         receiver.secret = secret_of(http)
@@ -234,6 +237,7 @@ async def test_the_async_client_does_the_same(tmp_path: Path) -> None:
             assert (await client.replay_callback(one.id)).id == told[1].id
 
 
+@pytest.mark.long
 def test_the_command_line_lists_replays_tests_and_shows_the_secret(tmp_path: Path) -> None:
     with Receiver() as receiver, server(tmp_path) as started:
         env = {**os.environ, "OFFLOAD_URL": started.url}
@@ -260,6 +264,7 @@ def test_the_command_line_lists_replays_tests_and_shows_the_secret(tmp_path: Pat
         assert run("test", "http://127.0.0.1:1024/nobody").returncode == 1
 
 
+@pytest.mark.long
 def test_a_closed_address_is_refused_when_the_task_is_submitted(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data", "--workers", "1") as started, http_to(started) as http:
         for url in (
@@ -278,6 +283,7 @@ def test_a_closed_address_is_refused_when_the_task_is_submitted(tmp_path: Path) 
         assert http.get("/v1/tasks").json()["tasks"] == []
 
 
+@pytest.mark.long
 def test_what_became_of_callbacks_is_counted(tmp_path: Path) -> None:
     with Receiver() as receiver, server(tmp_path) as started, http_to(started) as http:
         submit(http, "add", {"a": 1}, receiver.url)

@@ -14,6 +14,8 @@ from offload.core.errors import TaskDoesNotExist, TaskFailed, TaskIsCanceled
 from tests.cutting import CuttingProxy
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 JOBS = Path(__file__).parent / "jobs_that_talk.py"
 UNKNOWN = "8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34"
 

@@ -17,6 +17,8 @@ import pytest
 
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 EXAMPLES = Path(__file__).parents[2] / "examples" / "workers"
 KINDS = {
     "python": [sys.executable, "-W", "error", str(EXAMPLES / "worker.py")],

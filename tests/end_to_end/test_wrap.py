@@ -17,6 +17,8 @@ from tests.end_to_end import wrapped_django, wrapped_fastapi, wrapped_flask
 from tests.end_to_end.talking import Answer, ask, call_asgi, call_wsgi, ended, later
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 HERE = Path(__file__).parent
 FLASK = f"{HERE / 'wrapped_flask.py'}:app"
 FASTAPI = f"{HERE / 'wrapped_fastapi.py'}:app"

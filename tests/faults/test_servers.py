@@ -13,6 +13,8 @@ import pytest
 
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 JOBS = Path(__file__).parent / "jobs_for_servers.py"
 FINAL = {"DONE", "FAILED", "CANCELED"}
 FAST = ("--lease-seconds", "2", "--heartbeat-seconds", "0.5", "--sweep-seconds", "0.2")
@@ -95,6 +97,7 @@ async def test_whatever_a_killed_server_accepted_is_there_after_its_restart_and_
     assert set(accepted) <= set(finishes)
 
 
+@pytest.mark.long
 @pytest.mark.deadline(120)
 async def test_an_attempt_of_a_killed_server_is_tried_again_by_the_next(tmp_path: Path) -> None:
     trace, data = tmp_path / "trace", tmp_path / "data"
@@ -145,6 +148,7 @@ async def test_a_stopping_server_answers_its_long_polls_at_once(tmp_path: Path) 
             assert await exited == 0
 
 
+@pytest.mark.long
 @pytest.mark.deadline(120)
 async def test_a_job_that_holds_the_gil_for_ten_leases_is_started_once(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
@@ -158,6 +162,7 @@ async def test_a_job_that_holds_the_gil_for_ten_leases_is_started_once(tmp_path:
     assert [line[0] for line in lines(trace)] == ["start", "finish"]
 
 
+@pytest.mark.long
 @pytest.mark.deadline(200)
 async def test_a_hundred_clients_of_a_slow_job_on_two_workers_are_all_answered_and_served(tmp_path: Path) -> None:
     limits = httpx2.Limits(max_connections=200)
