@@ -16,9 +16,10 @@ from xml.etree import ElementTree
 from tests.backends.every_server import VARIABLE, Combination, combination_of, combinations
 
 COMMAND = ("-m", "pytest", "-q", "-n", "2", "tests/end_to_end", "tests/faults", "tests/clients", "-m")
-ALL, SHORT = "story", "story and not long"
+SHORT, LONG = "story and not long", "story and long"
 LONG_ON = ("sqlite+native+local", "sqlite+redis+s3", "postgresql+rabbitmq+local", "postgresql+sqs+s3")
-"""Each store, broker and place for files is in one of these."""
+"""Each store, broker and place for files is in one of these; the long stories run here, the others everywhere."""
+PAIRS = ("postgresql+native+s3+pair", "postgresql+redis+local+pair")
 COMBINATION_SECONDS = 3600.0
 RESULTS = Path(__file__).resolve().parents[1] / "bench" / "results"
 
@@ -39,24 +40,20 @@ class Outcome:
 def main() -> int:
     """Run what was asked for; only a run of all is kept."""
     parser = argparse.ArgumentParser(prog="python -m tests.combinations", description=__doc__)
-    parser.add_argument(
-        "combinations", nargs="*", type=combination_of, help="such as postgresql+redis+s3; all by default"
-    )
+    parser.add_argument("combinations", nargs="*", type=combination_of, help="as postgresql+redis+s3; all by default")
     parser.add_argument("--long", action="store_true", help=f"run the long ones everywhere, not only on {LONG_ON}")
     options = parser.parse_args()
     began = datetime.datetime.now(datetime.UTC)
+    page = RESULTS / f"{began:%Y-%m-%d-%H%M}-combinations.md"
     title = f"{began:%Y-%m-%d %H:%M} UTC, commit {commit()}"
+    every = options.combinations or [*combinations(), *map(combination_of, PAIRS)]
+    runs = [(on, SHORT) for on in every] + [(on, LONG) for on in every if options.long or str(on) in LONG_ON]
     outcomes = []
-    for on in options.combinations or combinations():
-        outcomes.append(run(on, ALL if options.long or str(on) in LONG_ON else SHORT))
+    for on, stories in runs:
+        outcomes.append(run(on, stories))
         print(line(outcomes[-1]), *(f"  {name}" for name in outcomes[-1].failed), sep="\n", flush=True)
-    text = table(outcomes, title)
-    if options.combinations:
-        print(text)
-    else:
-        path = RESULTS / f"{began:%Y-%m-%d-%H%M}-combinations.md"
-        path.write_text(text)
-        print(f"kept in {path}")
+        if not options.combinations:
+            page.write_text(table(outcomes, title))
     return int(any(outcome.failed for outcome in outcomes))
 
 
@@ -91,7 +88,7 @@ def name_of(case: ElementTree.Element) -> str:
 
 def line(outcome: Outcome) -> str:
     on = outcome.on
-    which = "all" if outcome.stories == ALL else "without the long ones"
+    which = "long" if outcome.stories == LONG else "short"
     figures = (which, outcome.passed, len(outcome.failed), len(outcome.left_out), f"{outcome.seconds:.0f}")
     return f"| {' | '.join([*on.words, *map(str, figures)])} |"
 
@@ -99,10 +96,10 @@ def line(outcome: Outcome) -> str:
 def table(outcomes: Sequence[Outcome], title: str) -> str:
     """Return the page: a row for each combination, then what was left out and why, then what failed."""
     lines = [f"# {title}: the stories on every combination", ""]
-    each = f'`{VARIABLE}=… python {" ".join(COMMAND)} "{ALL}"`, or `"{SHORT}"`,'
+    each = f'`{VARIABLE}=… python {" ".join(COMMAND)} "{SHORT}"`, or `"{LONG}"`,'
     lines += [f"`make combinations`, which runs {each} for each row; {os.cpu_count()} CPUs."]
-    lines += ["", "| store | broker | files | stories | passed | failed | left out | seconds |"]
-    lines += ["| --- | --- | --- | --- | ---: | ---: | ---: | ---: |", *map(line, outcomes)]
+    lines += ["", "| store | broker | files | nodes | stories | passed | failed | left out | seconds |"]
+    lines += ["| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: |", *map(line, outcomes)]
     reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
     for outcome in outcomes:
         for name, why in outcome.left_out.items():

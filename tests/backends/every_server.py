@@ -20,28 +20,34 @@ VARIABLE = "EVERY_SERVER_ON"
 STORES = ("sqlite", "postgresql")
 BROKERS = ("native", "redis", "rabbitmq", "sqs")
 BLOBS = ("local", "s3")
+NODES = ("one", "pair")
 
 _started = ExitStack()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Combination:
-    """A store, a broker, and a place for files; by default those of a server to which nobody said anything."""
+    """A store, a broker, a place for files, and nodes; by default those of a server to which nobody said anything."""
 
     store: str = STORES[0]
     broker: str = BROKERS[0]
     blobs: str = BLOBS[0]
+    nodes: str = NODES[0]
+
+    def __post_init__(self) -> None:
+        if self.nodes != NODES[0] and self.store == STORES[0]:
+            raise ValueError(f"{self}: one process owns a SQLite file; name postgresql")
 
     @property
     def words(self) -> tuple[str, ...]:
         return astuple(self)
 
     def __str__(self) -> str:
-        return "+".join(self.words)
+        return "+".join(word for word in self.words if word != NODES[0])
 
 
 def combinations() -> list[Combination]:
-    """Return every supported one."""
+    """Return every supported one, each with one node."""
     return [
         Combination(store=store, broker=broker, blobs=blobs)
         for store, broker, blobs in itertools.product(STORES, BROKERS, BLOBS)
@@ -49,8 +55,8 @@ def combinations() -> list[Combination]:
 
 
 def combination_of(text: str) -> Combination:
-    """Read `store+broker+blobs`; what is left out is as usual. Raise ValueError for what there is not."""
-    kinds = {"store": STORES, "broker": BROKERS, "blobs": BLOBS}
+    """Read `store+broker+blobs`, perhaps `+pair`; what is not said is as usual. Raise ValueError for what is none."""
+    kinds = {"store": STORES, "broker": BROKERS, "blobs": BLOBS, "nodes": NODES}
     found: dict[str, str] = {}
     for word in filter(None, text.split("+")):
         kind = next((kind for kind, names in kinds.items() if word in names), None)

@@ -42,6 +42,7 @@ def test_it_works_with_a_real_server(tmp_path: Path) -> None:
         run("server.test.mjs", OFFLOAD_URL=server.url)
 
 
+@pytest.mark.long
 @pytest.mark.story
 def test_it_gives_the_own_answers_of_a_wrapped_application(tmp_path: Path) -> None:
     app = f"{HERE / 'app_to_wrap.py'}:app"

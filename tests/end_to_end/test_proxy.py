@@ -100,6 +100,7 @@ def test_a_response_that_breaks_off_is_never_taken_for_a_whole_one(both: tuple[s
     assert task["tags"] == {"kind": "cut"}
 
 
+@pytest.mark.long
 @pytest.mark.story
 def test_an_upstream_that_is_down_is_a_502_now_and_a_failed_task_later(tmp_path: Path) -> None:
     with upstream() as (behind, _):
@@ -118,6 +119,7 @@ def test_an_upstream_that_is_down_is_a_502_now_and_a_failed_task_later(tmp_path:
             assert ended(server.url, got["location"])["status"] == "DONE"
 
 
+@pytest.mark.long
 @pytest.mark.story
 def test_requests_to_the_upstream_run_as_many_at_a_time_as_was_said(tmp_path: Path) -> None:
     with upstream(MARKS=str(tmp_path)) as (behind, _):

@@ -53,6 +53,7 @@ def steps(times: list[float]) -> list[float]:
     return [round(later - earlier, 3) for earlier, later in itertools.pairwise(times)]
 
 
+@pytest.mark.long
 @pytest.mark.story
 @pytest.mark.deadline(300 + 20 * KILLS)
 def test_killed_again_and_again_a_due_time_makes_one_task_or_none_as_the_policy_says(tmp_path: Path) -> None:

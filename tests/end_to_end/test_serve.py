@@ -141,6 +141,7 @@ def test_reload_serves_the_new_code_and_clients_just_wait(tmp_path: Path) -> Non
         assert server.terminate() == 0
 
 
+@pytest.mark.long
 @pytest.mark.story
 def test_reload_gives_running_tasks_to_the_new_code(tmp_path: Path) -> None:
     jobs = tmp_path / "changing.py"

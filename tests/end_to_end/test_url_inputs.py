@@ -69,6 +69,7 @@ async def test_a_job_gets_the_file_that_its_input_names_though_the_source_breaks
         assert "hush" not in it.server.log()
 
 
+@pytest.mark.long
 async def test_a_source_that_fails_for_a_while_is_asked_again(tmp_path: Path) -> None:
     answers = iter(["500 No", "503 No"])
 

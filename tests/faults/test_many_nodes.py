@@ -92,6 +92,7 @@ async def test_all_nodes_restarted_one_by_one_under_load_fail_no_request_and_bur
     assert Counter((task["status"], task["attempt"]) for task in tasks) == {("DONE", 1): len(set(accepted))}
 
 
+@pytest.mark.long
 @pytest.mark.story
 @pytest.mark.only_on("postgresql", why="several nodes share a database")
 @pytest.mark.deadline(90)
