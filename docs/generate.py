@@ -13,6 +13,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import events_told
+import javascript_told
 import msgspec
 
 from offload.core import errors, mark, promises, schedule_errors, transitions
@@ -122,7 +124,7 @@ def retry_fields() -> str:
 def context() -> str:
     from offload.workers.context import Context
 
-    return table(["", ""], [[f"`{name}`", said] for name, said in _members(Context, "ctx")])
+    return table(["member", "what it says"], [[f"`{name}`", said] for name, said in _members(Context, "ctx")])
 
 
 def client_options() -> str:
@@ -143,7 +145,7 @@ def client_methods() -> str:
         for signature, said in _members(kind, name):
             member = signature.removeprefix(f"{name}.").partition("(")[0]
             rows.append([f"`{signature}`", said or of_tasks.get(member, "")])
-        parts.append(f"### {kind.__name__}\n\n{inspect.getdoc(kind)}\n\n{table(['', ''], rows)}")
+        parts.append(f"### {kind.__name__}\n\n{inspect.getdoc(kind)}\n\n{table(['member', 'what it says'], rows)}")
     return "\n".join(parts)
 
 
@@ -179,30 +181,24 @@ def operations() -> str:
 
 def command_line() -> str:
     parts = []
-    for words in (
-        ["serve"],
-        ["work"],
-        ["wrap"],
-        ["proxy"],
-        ["call"],
-        ["tasks"],
-        *(["tasks", each] for each in _ACTIONS),
-        ["queues"],
-        ["nodes"],
-        ["callbacks"],
-        *(["callbacks", action] for action in ("list", "replay", "test", "secret")),
-        ["schedules"],
-        *(["schedules", action] for action in ("list", "show", "put", "pause", "resume", "delete", "next")),
-        ["keys"],
-        *(["keys", action] for action in ("create", "list", "revoke")),
-        ["check"],
-        ["settings"],
-    ):
+    for words in _commands():
         parts.append(f"### offload {' '.join(words)}\n\n```text\n{help_of(words)}\n```\n")
     return "\n".join(parts)
 
 
-_ACTIONS = ("list", "show", "cancel", "retry", "delete", "logs")
+def _commands() -> Iterator[list[str]]:
+    """Yield the words of every command, and of every action that it has."""
+    import argparse
+
+    from offload.cli.main import COMMANDS
+
+    for name, module in COMMANDS.items():
+        yield [name]
+        parser = argparse.ArgumentParser()
+        module.add_arguments(parser)
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                yield from ([name, each] for each in action.choices)
 
 
 def help_of(words: list[str]) -> str:
@@ -222,6 +218,25 @@ def help_of(words: list[str]) -> str:
     return re.sub(
         r"(\[--config FILE\]).*?(\n *\[FILE_OR_MODULE\]|\n\n)", r"\1 [--SETTING VALUE]\2", text, count=1, flags=re.S
     ).rstrip()
+
+
+def testing() -> str:
+    from offload import testing as module
+
+    parts = []
+    for kind, name in ((module.Receiver, "receiver"), (module.Received, "received")):
+        rows = [[f"`{name}.{field}`", said] for field, _, said in _documented(kind) if not field.startswith("_")]
+        declared = {row[0] for row in rows}
+        rows += [[f"`{each}`", said] for each, said in _members(kind, name) if f"`{each}`" not in declared]
+        parts.append(f"### {kind.__name__}\n\n{inspect.getdoc(kind)}\n\n{table(['member', 'what it says'], rows)}")
+    signature = f"verify({_parameters(module.verify, skip=0)})"
+    rows = [[f"`{signature}`", inspect.getdoc(module.verify) or ""]]
+    rows += [["`WrongSignature`", inspect.getdoc(module.WrongSignature) or ""]]
+    return "\n".join([*parts, f"### verify\n\n{table(['name', 'what it says'], rows)}"])
+
+
+def fenced(language: str, text: str) -> str:
+    return f"```{language}\n{text}\n```"
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
@@ -254,10 +269,10 @@ def _members(kind: type, name: str) -> Iterator[tuple[str, str]]:
             yield f"{name}.{member}({_parameters(value)})", inspect.getdoc(value) or ""
 
 
-def _parameters(function: Callable[..., Any]) -> str:
+def _parameters(function: Callable[..., Any], skip: int = 1) -> str:
     """Return the parameters without their types: those are for editors."""
     shown, only_by_name = [], False
-    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+    for parameter in list(inspect.signature(function).parameters.values())[skip:]:
         if parameter.kind is parameter.KEYWORD_ONLY and not only_by_name:
             shown.append("*")
             only_by_name = True
@@ -288,6 +303,14 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "client-methods": client_methods,
     "metrics": metrics,
     "operations": operations,
+    "event-kinds": lambda: table(["event", "when", "its data"], events_told.kinds()),
+    "event-fields": lambda: table(["field", "of", "what it says"], events_told.fields()),
+    "event-example": lambda: fenced("text", events_told.example()),
+    "callback-types": lambda: table(["type", "when"], events_told.callbacks()),
+    "callback-example": lambda: fenced("json", events_told.callback_example()),
+    "overview-events": lambda: table(["event", "when", "its data"], events_told.overview()),
+    "javascript": lambda: javascript_told.reference(table),
+    "testing": testing,
     "command-line": command_line,
 }
 

@@ -29,8 +29,10 @@ class Received:
     """One request that reached a Receiver; names of header fields are in lower case."""
 
     path: str
+    """As it was asked for, the query included."""
     headers: Mapping[str, str]
     body: bytes
+    """As it came; what the signature is over."""
     at: float
     """Seconds of `time.monotonic()`."""
 
@@ -41,6 +43,7 @@ class Received:
 
     @property
     def json(self) -> Any:
+        """The body, read as JSON."""
         return json.loads(self.body)
 
 
@@ -57,15 +60,20 @@ class Receiver:
     """
 
     secret: str | None = None
+    """What the server signs with: `client.callback_secret().secret`."""
     answer: Answer | Callable[[Received], Answer] = 204
+    """A status, or status, header and body; or what makes one of them."""
     received: list[Received] = field(default_factory=list)
+    """What came, in order."""
     refused: list[Received] = field(default_factory=list)
+    """What was not signed with `secret`."""
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
+        """Where it listens: `http://127.0.0.1:PORT/`; every path below is taken."""
         assert self._server is not None, "use it as a context manager: with Receiver() as receiver"
         return f"http://127.0.0.1:{self._server.server_address[1]}/"
 
