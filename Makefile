@@ -5,10 +5,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo models serve quick test check format faults bench docs clean
+.PHONY: help demo models serve quick test check format faults combinations bench docs clean
 
 help:
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: .venv/.gallery ## run photographs, speech and data through a real server; results land in demo-output/
 	@[ -n "$(NO_MODELS)" ] || $(MAKE) --no-print-directory --keep-going models || echo "going on without what could not be installed"
@@ -45,6 +45,10 @@ faults: .venv/.dev ## deep fault runs: many simulated lives, and as root many po
 	@S3_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q tests/faults/test_s3_away.py
 	@SCHEDULE_KILLS=$(or $(KILLS),30) $(BIN)/python -m pytest -q -k killed tests/end_to_end/test_schedules.py tests/end_to_end/test_schedules_of_nodes.py
 	@CELERY_DEEP=1 $(BIN)/python -m pytest -q tests/end_to_end/test_celery.py
+
+combinations: .venv/.dev ## the stories on every store, broker and place for files; a table goes to bench/results/
+	@sh tests/install_tools.sh
+	@$(BIN)/python -m tests.combinations $(if $(LONG),--long) $(COMBINATIONS)
 
 bench: .venv/.bench ## measure on this machine; prints a table and writes it to bench/results/
 	@$(BIN)/python -m bench

@@ -9,12 +9,36 @@ from typing import Any
 
 import pytest
 
+from tests.backends.every_server import VARIABLE, asked_for, stop_servers
 from tests.backends.rabbitmq import RabbitServer
 from tests.backends.redis import RedisServer
 from tests.backends.sqs import SqsServer
 from tests.conformance.postgres import Databases, databases
 
 DEADLINE_SECONDS = 60.0
+LEFT_OUT = "left out on "
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        asked_for()
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    stop_servers()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what says of itself that it speaks of another store, broker or place for files; say so."""
+    if not os.environ.get(VARIABLE):
+        return
+    on = asked_for()
+    for item in items:
+        for marker in item.iter_markers("only_on"):
+            if not set(marker.args) <= set(on.words):
+                item.add_marker(pytest.mark.skip(f"{LEFT_OUT}{on}: {marker.kwargs['why']}"))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,7 +63,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail what was skipped where nobody would read that it was."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+    meant = hasattr(report, "wasxfail") or LEFT_OUT in str(report.longrepr)
+    if report.skipped and not meant and os.environ.get("CI") == "true":
         report.outcome = "failed"
         report.longrepr = f"skipped, and with CI=true a skip is a failure: {report.longrepr}"
     return report

@@ -1,6 +1,7 @@
-"""A TCP proxy that cuts connections after so many bytes, in a thread of its own."""
+"""A TCP proxy that cuts connections after so many bytes, or shares them among servers, in a thread of its own."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -11,14 +12,21 @@ from urllib.parse import urlsplit
 PIECE_BYTES = 64 * 1024
 
 
-class CuttingProxy:
-    """Leads to a server; `cut_after` says, for each answer, how many bytes of it come through (None: all)."""
+def never() -> None:
+    """Let whole answers through."""
 
-    def __init__(self, server_url: str, cut_after: Callable[[], int | None], *, resets: bool = False) -> None:
-        parts = urlsplit(server_url)
-        self._host, self._port = parts.hostname, parts.port
+
+class CuttingProxy:
+    """Leads to servers by turns; `cut_after` says, for each answer, how many bytes of it come through (None: all)."""
+
+    def __init__(
+        self, *server_urls: str, cut_after: Callable[[], int | None] = never, resets: bool = False, port: int = 0
+    ) -> None:
+        self._servers = [(parts.hostname, parts.port) for parts in map(urlsplit, server_urls)]
+        self._turns = itertools.count()
         self._cut_after = cut_after
         self._resets = resets
+        self._port = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._writers: set[asyncio.StreamWriter] = set()
@@ -27,7 +35,7 @@ class CuttingProxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0)).result(30)
+        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", self._port)).result(30)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
@@ -52,9 +60,8 @@ class CuttingProxy:
         await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            to_server = await asyncio.open_connection(self._host, self._port)
-        except OSError:
+        to_server = await self._connection()
+        if to_server is None:
             writer.transport.abort()
             return
         self._writers |= {writer, to_server[1]}
@@ -71,6 +78,17 @@ class CuttingProxy:
                 writer.transport.abort()
             else:
                 writer.close()
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """Return one to the server whose turn it is, or to the next that is there."""
+        turn = next(self._turns)
+        for n in range(len(self._servers)):
+            host, port = self._servers[(turn + n) % len(self._servers)]
+            try:
+                return await asyncio.open_connection(host, port)
+            except OSError:
+                continue
+        return None
 
     async def _cut(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = self._cut_after()

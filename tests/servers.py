@@ -1,14 +1,18 @@
 """Real servers for tests, each private to the test that starts it."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
-from tests.backends.every_server import store_of
+import pytest
+
+from tests.backends.every_server import asked_for, variables_of
+from tests.cutting import CuttingProxy
 
 READY = "offload serving at "
 WORKING = "offload working as "
@@ -18,6 +22,11 @@ START_SECONDS = 60.0
 
 class Server:
     """One `offload serve` process on a free port, or another `command`; leaving stops it by SIGTERM."""
+
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        """Return a pair where that is asked for, unless the nodes are a test's own."""
+        pair = cls is Server and asked_for().nodes == "pair" and "--store" not in given
+        return cast(Self, super().__new__(Pair)) if pair else super().__new__(cls)
 
     def __init__(
         self,
@@ -40,7 +49,7 @@ class Server:
             str(data),
             *flags,
         ]
-        self._env = {**os.environ, **store_of(data), **(env or {})}
+        self._env = {**os.environ, **variables_of(data), **(env or {})}
         self._log = log or data.parent / f"{data.name}.log"
         self.url = ""
         self.name = ""
@@ -132,3 +141,63 @@ class Server:
                 self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+
+class Pair(Server):
+    """A server, and beside it a node that only answers; `url` leads to the two by turns."""
+
+    def __init__(self, *given: Any, command: str = "serve", **named: Any) -> None:
+        if command != "serve" or "--reload" in given:
+            pytest.skip(f"left out on {asked_for()}: a pair is of `offload serve`, which keeps its code")
+        super().__init__(*given, **named)
+        self._port = int([value for word, value in itertools.pairwise(self._command) if word == "--port"][-1])
+        self._command += ["--port", "0"]
+        self._second = Node(*given, "--no-workers", "--port", "0", **named)
+        self._between: CuttingProxy | None = None
+
+    def begin(self) -> None:
+        super().begin()
+        self._second.begin()
+
+    def await_ready(self) -> None:
+        super().await_ready()
+        self._second.await_ready()
+        self._between = CuttingProxy(self.url, self._second.url, port=self._port).__enter__()
+        self.url = self._between.url
+
+    def keep_port(self) -> None:
+        self._port = int(self.url.rpartition(":")[2])
+
+    def kill(self) -> None:
+        super().kill()
+        self._second.kill()
+        self._part()
+
+    def pause(self) -> None:
+        super().pause()
+        self._second.pause()
+
+    def resume(self) -> None:
+        super().resume()
+        self._second.resume()
+
+    def terminate(self, seconds: float = START_SECONDS) -> int:
+        code = max(super().terminate(seconds), self._second.terminate(seconds))
+        self._part()
+        return code
+
+    def _part(self) -> None:
+        if self._between is not None:
+            self._between.__exit__(None, None, None)
+            self._between = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._second.__exit__(kind, error, trace)
+        self._part()
+
+
+class Node(Server):
+    """One process, whatever is asked for."""

@@ -44,7 +44,10 @@ class S3:
     @property
     def url(self) -> str:
         """Return what `--blobs` takes; the credentials are in `environ`."""
-        return f"s3://{BUCKET}/some/prefix?endpoint={self.endpoint}&region=us-east-1"
+        return self.bucket_url(f"{BUCKET}/some/prefix")
+
+    def bucket_url(self, place: str) -> str:
+        return f"s3://{place}?endpoint={self.endpoint}&region=us-east-1"
 
     @property
     def environ(self) -> dict[str, str]:

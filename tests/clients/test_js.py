@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.backends.every_server import variables_of
 from tests.servers import Server
 from tests.tools import node
 
@@ -34,20 +35,27 @@ def test_it_does_what_it_should_whatever_a_server_does(file: str) -> None:
     run(file)
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_it_works_with_a_real_server(tmp_path: Path) -> None:
     with Server(HERE / "jobs_for_clients.py", tmp_path / "data") as server:
         run("server.test.mjs", OFFLOAD_URL=server.url)
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_it_gives_the_own_answers_of_a_wrapped_application(tmp_path: Path) -> None:
     app = f"{HERE / 'app_to_wrap.py'}:app"
     with Server(app, tmp_path / "data", "--workers", "1", command="wrap") as server:
         run("wrap.test.mjs", OFFLOAD_URL=server.url)
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_it_shows_its_key_wherever_it_asks(tmp_path: Path) -> None:
     made = [sys.executable, "-m", "offload", "keys", "create", "--owner", "anna", "--data", str(tmp_path / "data")]
-    done = subprocess.run([*made, "--scopes", "submit,read"], capture_output=True, text=True, check=True)
+    env = {**os.environ, **variables_of(tmp_path / "data")}
+    done = subprocess.run([*made, "--scopes", "submit,read"], env=env, capture_output=True, text=True, check=True)
     with Server(HERE / "jobs_for_clients.py", tmp_path / "data") as server:
         run("keys.test.mjs", OFFLOAD_URL=server.url, OFFLOAD_KEY=done.stdout.strip())
 

@@ -157,6 +157,8 @@ def story(rabbitmq_server: RabbitServer, tmp_path: Path) -> Iterator[Story]:
         yield made
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_a_picture_is_uploaded_detected_elsewhere_and_its_result_read(story: Story, tmp_path: Path) -> None:
     task = story.submit()
     with story.worker(tmp_path / "worker.log"):

@@ -20,6 +20,8 @@ from offload.core.errors import DeliveryDoesNotExist
 from offload.testing import Received, Receiver, WrongSignature, verify
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 T = TypeVar("T")
 JOBS = Path(__file__).with_name("callback_jobs.py")
 ALLOW = {"OFFLOAD_EGRESS_ALLOW": "127.0.0.0/8"}
@@ -73,6 +75,7 @@ def test_the_end_of_a_task_is_told_signed_with_its_state(tmp_path: Path) -> None
             verify(told.headers, told.body + b" ", receiver.secret)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("job", "body", "kind", "status", "reason"),
     [
@@ -92,6 +95,7 @@ def test_a_failure_is_told_without_its_traceback(
         assert "traceback" not in data["error"] or not data["error"]["traceback"]
 
 
+@pytest.mark.long
 def test_only_the_events_that_were_asked_for_are_told_in_order(tmp_path: Path) -> None:
     with Receiver() as receiver, server(tmp_path) as started, http_to(started) as http:
         task = submit(http, "steps", {"count": 4, "seconds": 0.8}, receiver.url, events="done, started, progress")
@@ -116,6 +120,7 @@ def test_canceling_is_told(tmp_path: Path) -> None:
         assert (told.json["type"], told.json["data"]["status"]) == ("task.canceled", "CANCELED")
 
 
+@pytest.mark.long
 def test_a_deleted_task_is_told_as_it_ended(tmp_path: Path) -> None:
     answers = iter([503, 204])
     with Receiver(answer=lambda _: next(answers)) as receiver, server(tmp_path) as started, http_to(started) as http:
@@ -143,6 +148,7 @@ def test_the_result_itself_can_be_sent(tmp_path: Path) -> None:
         assert (told.headers["offload-task-status"], told.json["code"]) == ("FAILED", "TaskFailed")
 
 
+@pytest.mark.long
 def test_the_classic_service_answers_204_and_posts_the_result_to_a_stock_flask_app(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
@@ -175,6 +181,7 @@ def test_the_classic_service_answers_204_and_posts_the_result_to_a_stock_flask_a
                 flask.terminate()
 
 
+@pytest.mark.long
 def test_call_names_where_to_tell(tmp_path: Path) -> None:
     with Receiver() as receiver, server(tmp_path) as started, http_to(started) as http:
         receiver.secret = secret_of(http)
@@ -219,6 +226,7 @@ def test_a_rotated_secret_signs_beside_the_one_before(tmp_path: Path) -> None:
         assert client.callback_secret() == new
 
 
+@pytest.mark.long
 async def test_the_async_client_does_the_same(tmp_path: Path) -> None:
     with Receiver() as receiver, server(tmp_path) as started:
         async with AsyncClient(started.url) as client:
@@ -234,6 +242,7 @@ async def test_the_async_client_does_the_same(tmp_path: Path) -> None:
             assert (await client.replay_callback(one.id)).id == told[1].id
 
 
+@pytest.mark.long
 def test_the_command_line_lists_replays_tests_and_shows_the_secret(tmp_path: Path) -> None:
     with Receiver() as receiver, server(tmp_path) as started:
         env = {**os.environ, "OFFLOAD_URL": started.url}
@@ -260,6 +269,7 @@ def test_the_command_line_lists_replays_tests_and_shows_the_secret(tmp_path: Pat
         assert run("test", "http://127.0.0.1:1024/nobody").returncode == 1
 
 
+@pytest.mark.long
 def test_a_closed_address_is_refused_when_the_task_is_submitted(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data", "--workers", "1") as started, http_to(started) as http:
         for url in (
@@ -278,6 +288,7 @@ def test_a_closed_address_is_refused_when_the_task_is_submitted(tmp_path: Path) 
         assert http.get("/v1/tasks").json()["tasks"] == []
 
 
+@pytest.mark.long
 def test_what_became_of_callbacks_is_counted(tmp_path: Path) -> None:
     with Receiver() as receiver, server(tmp_path) as started, http_to(started) as http:
         submit(http, "add", {"a": 1}, receiver.url)

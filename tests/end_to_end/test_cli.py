@@ -73,6 +73,8 @@ def alone(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_call_prints_a_json_result(offload: Shell) -> None:
     assert offload.says("call", "add", "a=2", "b=40") == "42\n"
     assert json.loads(offload.says("call", "numbers", "count=3")) == [0, 1, 2]
@@ -96,6 +98,8 @@ def test_a_file_result_is_saved_under_its_own_name_and_overwrites_nothing(offloa
     assert (offload.home / "upper.txt").read_bytes() == b"HI"
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_a_file_may_come_from_standard_input(offload: Shell) -> None:
     assert offload.says("call", "upper", "-F", "file=@-", "-o", "-", given=b"piped") == "PIPED"
 
@@ -136,6 +140,8 @@ def test_a_server_that_is_not_there_is_told_without_a_traceback(alone: Shell) ->
     assert b"Traceback" in with_trace.stderr
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_tasks_can_be_listed_shown_canceled_retried_and_deleted(offload: Shell) -> None:
     gate = offload.home / "gate"
     task_id = offload.says("call", "steps", f"gate={gate}", "--no-wait", "--tag", "who=cli", "--priority", "3").strip()

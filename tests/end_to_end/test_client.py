@@ -24,6 +24,8 @@ from offload.core.errors import (
 )
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 JOBS = Path(__file__).parent / "client_jobs.py"
 
 

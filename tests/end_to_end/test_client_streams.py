@@ -14,6 +14,8 @@ from offload.core.errors import TaskDoesNotExist, TaskFailed, TaskIsCanceled
 from tests.cutting import CuttingProxy
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 JOBS = Path(__file__).parent / "jobs_that_talk.py"
 UNKNOWN = "8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34"
 
@@ -76,7 +78,7 @@ def test_a_stream_that_is_left_can_be_taken_up_again_and_tells_of_a_cancel(url: 
 @pytest.mark.parametrize("resets", [False, True], ids=["ended", "reset"])
 def test_a_stream_that_is_cut_goes_on_without_gap_or_repeat(url: str, resets: bool) -> None:
     chance = random.Random(7)
-    with CuttingProxy(url, lambda: chance.randrange(1, 30_000), resets=resets) as proxy:
+    with CuttingProxy(url, cut_after=lambda: chance.randrange(1, 30_000), resets=resets) as proxy:
         with Client(proxy.url, retries=50) as client:
             task = client.submit("count", {"to": 1500}, options={"idempotency_key": f"cut-{resets}"})
             seen = list(task.iter_events())
@@ -88,7 +90,7 @@ def test_a_stream_that_is_cut_goes_on_without_gap_or_repeat(url: str, resets: bo
 
 async def test_the_async_client_streams_and_resumes_too(url: str, tmp_path: Path) -> None:
     chance = random.Random(8)
-    with CuttingProxy(url, lambda: chance.randrange(200, 20_000)) as proxy:
+    with CuttingProxy(url, cut_after=lambda: chance.randrange(200, 20_000)) as proxy:
         async with AsyncClient(proxy.url, retries=50) as client:
             assert [n async for n in client.stream("count", to=400)] == list(range(1, 401))
             task = await client.submit("count_on_request", folder=str(tmp_path), to=2)
@@ -137,6 +139,8 @@ def test_a_stream_goes_on_at_the_next_server_when_the_first_one_stops(tmp_path: 
     assert seen[-1].data["status"] == "DONE"
 
 
+@pytest.mark.long
+@pytest.mark.only_on("one", why="each node counts the streams of its own clients")
 def test_where_no_stream_is_to_be_had_the_client_polls(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data", "--streams-per-client-max", "1", "--workers", "2") as server:
         with Client(server.url) as client:
@@ -151,6 +155,8 @@ def test_where_no_stream_is_to_be_had_the_client_polls(tmp_path: Path) -> None:
     assert {event.id for event in events} == {None}
 
 
+@pytest.mark.long
+@pytest.mark.only_on("one", why="each node counts the streams of its own clients")
 def test_what_polling_does_not_tell_comes_at_the_end(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data", "--streams-per-client-max", "1", "--workers", "2") as server:
         with Client(server.url) as client:

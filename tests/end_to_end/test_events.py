@@ -34,6 +34,7 @@ async def events_of(http: httpx2.AsyncClient, url: str, last: int = 0) -> AsyncI
                 fields = {}
 
 
+@pytest.mark.story
 async def test_outputs_progress_and_output_lines_arrive_while_the_job_runs(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data") as server:
         async with httpx2.AsyncClient(base_url=server.url, timeout=30) as http:
@@ -52,6 +53,8 @@ CUTS = 1_000
 READERS = 6
 
 
+@pytest.mark.long
+@pytest.mark.story
 @pytest.mark.deadline(180)
 async def test_streams_cut_at_1000_random_points_and_resumed_have_neither_gap_nor_repeat(tmp_path: Path) -> None:
     chance = random.Random(3)
@@ -59,7 +62,7 @@ async def test_streams_cut_at_1000_random_points_and_resumed_have_neither_gap_no
     def cut_after() -> int:  # most cuts come early; some leave room for the largest event, a piece of the log
         return chance.randrange(1, chance.choice((1_500, 1_500, 1_500, 40_000)))
 
-    with Server(JOBS, tmp_path / "data") as server, CuttingProxy(server.url, cut_after) as proxy:
+    with Server(JOBS, tmp_path / "data") as server, CuttingProxy(server.url, cut_after=cut_after) as proxy:
         async with httpx2.AsyncClient(base_url=server.url, timeout=30) as http:
             task = (await http.post("/v1/jobs/count", json={"to": 1500})).json()
             url = task["links"]["events"]
@@ -83,6 +86,7 @@ async def _resumed(url: str) -> list[Event]:
     return seen
 
 
+@pytest.mark.story
 @pytest.mark.deadline(120)
 async def test_an_open_stream_ends_when_the_server_stops_and_goes_on_with_the_next(tmp_path: Path) -> None:
     gate = tmp_path / "gate"

@@ -12,14 +12,17 @@ import pytest
 from offload.client import Client
 from offload.core.errors import KeyRequired, QuotaExceeded, ScopeMissing, TaskDoesNotExist, TaskFailed
 from offload.core.keys import is_token
+from tests.backends.every_server import variables_of
 from tests.end_to_end.test_serve import JOBS, refused
 from tests.servers import Server
 
 
 def keys(home: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `offload keys`, on the store of the server whose data directory the words name."""
+    store = variables_of(Path(words[words.index("--data") + 1])) if "--data" in words else {}
     return subprocess.run(
         [sys.executable, "-m", "offload", "keys", *words],
-        cwd=home, env={**os.environ, **env}, capture_output=True, text=True, timeout=60,
+        cwd=home, env={**os.environ, **store, **env}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
 
@@ -50,6 +53,8 @@ def test_beyond_loopback_only_with_keys(tmp_path: Path) -> None:
             assert client.call("add", a=2, b=3) == 5
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_keys_are_made_listed_and_revoked_with_and_without_a_server(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path / "data"))
     admin = made(tmp_path, "--owner", "ops", "--scopes", "admin", *data)
@@ -89,11 +94,18 @@ def test_keys_are_made_listed_and_revoked_with_and_without_a_server(tmp_path: Pa
             assert revoked.stdout == f"{listed[1]['id']} of anna revoked\n"
             with pytest.raises(KeyRequired, match="was revoked"):
                 client.get(task.id)
-        in_use = keys(tmp_path, "list", *data)
-        assert "a server uses" in in_use.stderr and "http://127.0.0.1:8000" in in_use.stderr
     states = keys(tmp_path, "list", *data).stdout
     assert "revoked" in states and "carl" in states
     assert keys(tmp_path, "revoke", "nosuch", *data).returncode != 0
+
+
+@pytest.mark.long
+@pytest.mark.story
+@pytest.mark.only_on("sqlite", why="one process owns a file; the keys in a database are changed there")
+def test_the_keys_in_a_file_that_a_server_uses_are_left_to_that_server(tmp_path: Path) -> None:
+    with Server(JOBS, tmp_path / "data", "--workers", "1"):
+        in_use = keys(tmp_path, "list", "--data", str(tmp_path / "data"))
+    assert "a server uses" in in_use.stderr and "http://127.0.0.1:8000" in in_use.stderr
 
 
 @pytest.mark.parametrize(
@@ -113,6 +125,8 @@ def test_a_wrong_wish_is_refused_and_makes_nothing(tmp_path: Path, words: tuple[
     assert not (tmp_path / ".offload").exists()
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_no_key_is_ever_found_in_the_data_the_log_or_any_answer(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path / "data"))
     admin = made(tmp_path, "--owner", "ops", "--scopes", "admin", *data)

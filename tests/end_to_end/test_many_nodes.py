@@ -35,6 +35,8 @@ def both(nodes: Fleet) -> tuple[httpx2.AsyncClient, httpx2.AsyncClient]:
     return one, two
 
 
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 async def test_whichever_server_is_asked_it_knows_of_the_task_and_wakes_who_waits(nodes: Fleet) -> None:
     one, two = both(nodes)
     async with one, two, asyncio.timeout(25):  # less than a sweep: by the bell alone
@@ -45,6 +47,8 @@ async def test_whichever_server_is_asked_it_knows_of_the_task_and_wakes_who_wait
         assert (answer.status_code, answer.text) == (200, "8")
 
 
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 async def test_a_lease_that_one_server_gave_is_good_at_the_other(nodes: Fleet) -> None:
     one, two = both(nodes)
     async with one, two, asyncio.timeout(25):
@@ -62,6 +66,8 @@ async def test_a_lease_that_one_server_gave_is_good_at_the_other(nodes: Fleet) -
         assert (await two.get(f"/v1/tasks/{task_id}/result?wait=20")).json() == 7
 
 
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 async def test_a_stream_of_one_server_tells_all_that_happens_elsewhere(nodes: Fleet, tmp_path: Path) -> None:
     one, two = both(nodes)
     async with one, two, asyncio.timeout(25):
@@ -82,6 +88,8 @@ async def test_a_stream_of_one_server_tells_all_that_happens_elsewhere(nodes: Fl
         assert "hello from" in (await one.get(f"/v1/tasks/{task_id}/logs")).text
 
 
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 async def test_a_cancel_at_one_server_stops_the_attempt_wherever_it_runs(nodes: Fleet, tmp_path: Path) -> None:
     one, two = both(nodes)
     async with one, two, asyncio.timeout(25):
@@ -93,6 +101,8 @@ async def test_a_cancel_at_one_server_stops_the_attempt_wherever_it_runs(nodes: 
         assert (ended["status"], ended["reason"]) == ("CANCELED", "canceled")
 
 
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 async def test_a_queue_paused_at_one_server_is_paused_for_all_nodes(nodes: Fleet) -> None:
     one, two = both(nodes)
     async with one, two, asyncio.timeout(40):
@@ -110,6 +120,8 @@ async def test_a_queue_paused_at_one_server_is_paused_for_all_nodes(nodes: Fleet
         assert (result.content, result.headers["Content-Type"].partition(";")[0]) == (b"cba", "text/plain")
 
 
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 async def test_the_same_request_to_two_servers_at_once_makes_one_task(nodes: Fleet) -> None:
     one, two = both(nodes)
     async with one, two:
@@ -137,6 +149,8 @@ async def test_the_nodes_know_each_other(nodes: Fleet) -> None:
     assert shown.stdout.count(" there ") == 4
 
 
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 async def test_a_burst_to_both_servers_is_shared_by_the_nodes_that_work(nodes: Fleet) -> None:
     async with Client(nodes.serving) as client:
         ids = await asyncio.gather(*(client.submit("double", {"n": n}) for n in range(200)))

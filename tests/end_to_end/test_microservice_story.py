@@ -2,30 +2,32 @@
 
 import asyncio
 import io
+import os
 from pathlib import Path
 
 import httpx2
 import pytest
 from PIL import Image
 
-from tests.conformance.postgres import Databases
+from tests.backends.every_server import VARIABLE, Combination, asked_for, combination_of, variables_of
 from tests.servers import Server
+
+pytestmark = pytest.mark.story
 
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "examples" / "data" / "astronaut.jpg"
+ON = [asked_for()] if os.environ.get(VARIABLE) else [Combination(), combination_of("postgresql+redis+s3")]
+"""Every run of the tests has a server on something else than the usual."""
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """Return the flags of a server that name its store."""
-    if request.param == "sqlite":
-        return ()
-    databases: Databases = request.getfixturevalue("postgres")
-    return ("--store", asyncio.run(databases.create()))
+@pytest.fixture(params=ON, ids=str)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
+    data = tmp_path / "data"
+    return Server(ROOT / "examples" / "gallery.py", data, env=variables_of(data, request.param))
 
 
-async def test_a_photograph_is_created_run_fetched_and_deleted(tmp_path: Path, store: tuple[str, ...]) -> None:
-    with Server(ROOT / "examples" / "gallery.py", tmp_path / "data", *store) as server:
+async def test_a_photograph_is_created_run_fetched_and_deleted(server: Server) -> None:
+    with server:
         async with httpx2.AsyncClient(base_url=server.url, timeout=60) as http:
             uploaded = await http.post("/v1/files", content=PHOTO.read_bytes(), headers={"Content-Type": "image/jpeg"})
             assert uploaded.status_code == 201
@@ -62,9 +64,9 @@ async def test_a_photograph_is_created_run_fetched_and_deleted(tmp_path: Path, s
             assert (await http.post(f"{task}/run")).json()["code"] == "TaskIsDeleted"
 
 
-async def test_the_errors_of_the_flow_say_what_is_wrong(tmp_path: Path, store: tuple[str, ...]) -> None:
+async def test_the_errors_of_the_flow_say_what_is_wrong(server: Server) -> None:
     unknown = "/v1/tasks/8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34"
-    with Server(ROOT / "examples" / "gallery.py", tmp_path / "data", *store) as server:
+    with server:
         async with httpx2.AsyncClient(base_url=server.url, timeout=60) as http:
             for path, status, code in (
                 (unknown, 404, "TaskDoesNotExist"),

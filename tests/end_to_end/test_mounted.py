@@ -13,6 +13,7 @@ import pytest
 
 import offload.wrap
 from offload.core.errors import WrongSetting
+from tests.backends.every_server import variables_of
 from tests.end_to_end import wrapped_fastapi, wrapped_flask
 from tests.end_to_end.talking import ask, call_asgi, ended, later
 
@@ -26,7 +27,7 @@ def uvicorn(data: Path, log: Path) -> Iterator[str]:
         listener.listen()
         port = listener.getsockname()[1]
         command = [sys.executable, "-m", "uvicorn", "tests.end_to_end.mounted_app:app", "--fd", str(listener.fileno())]
-        environment = {**os.environ, "MOUNTED_DATA": str(data)}
+        environment = {**os.environ, **variables_of(data), "MOUNTED_DATA": str(data)}
         with log.open("a") as told, subprocess.Popen(
             command, cwd=ROOT, env=environment, pass_fds=[listener.fileno()], stderr=told, stdout=told
         ) as process:  # fmt: skip
@@ -37,6 +38,8 @@ def uvicorn(data: Path, log: Path) -> Iterator[str]:
                 assert process.wait(60) in (0, -signal.SIGTERM), log.read_text()
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_an_application_that_mounts_itself_has_tasks_in_its_own_server(tmp_path: Path) -> None:
     with uvicorn(tmp_path / "data", tmp_path / "log") as url:
         for path in ("/", "/stream", "/cookies", "/broken"):
@@ -55,6 +58,7 @@ def test_an_application_that_mounts_itself_has_tasks_in_its_own_server(tmp_path:
     assert "Application shutdown complete" in log
 
 
+@pytest.mark.story
 def test_tasks_outlive_the_server(tmp_path: Path) -> None:
     with uvicorn(tmp_path / "data", tmp_path / "log") as url:
         taken = ask(url, "/number/41")["location"]

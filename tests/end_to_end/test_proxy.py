@@ -60,6 +60,7 @@ def test_the_upstreams_own_date_and_no_second_one_is_sent(both: tuple[str, str])
         assert [value for name, value in answer.fields if name == "date"] == ["Thu, 01 Jan 1970 00:00:00 GMT"]
 
 
+@pytest.mark.story
 def test_a_slow_route_answers_at_once_and_is_asked_later(both: tuple[str, str]) -> None:
     taken = ask(both[0], "/slow", headers=[("Authorization", "Bearer sesame")])
     assert taken.status == 202 and b"sesame" not in taken.body
@@ -99,6 +100,8 @@ def test_a_response_that_breaks_off_is_never_taken_for_a_whole_one(both: tuple[s
     assert task["tags"] == {"kind": "cut"}
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_an_upstream_that_is_down_is_a_502_now_and_a_failed_task_later(tmp_path: Path) -> None:
     with upstream() as (behind, _):
         pass  # its port is nobody's from here on
@@ -116,6 +119,8 @@ def test_an_upstream_that_is_down_is_a_502_now_and_a_failed_task_later(tmp_path:
             assert ended(server.url, got["location"])["status"] == "DONE"
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_requests_to_the_upstream_run_as_many_at_a_time_as_was_said(tmp_path: Path) -> None:
     with upstream(MARKS=str(tmp_path)) as (behind, _):
         with Server(behind, tmp_path / "data", "--workers", "2", command="proxy") as server:
@@ -129,6 +134,7 @@ def test_requests_to_the_upstream_run_as_many_at_a_time_as_was_said(tmp_path: Pa
             assert len(runs.read_text().splitlines()) == 4
 
 
+@pytest.mark.story
 def test_a_proxy_that_is_killed_loses_no_request(tmp_path: Path) -> None:
     flags = ("--workers", "1", "--lease-seconds", "2", "--heartbeat-seconds", "0.5")
     with upstream(MARKS=str(tmp_path)) as (behind, _):

@@ -53,6 +53,8 @@ def steps(times: list[float]) -> list[float]:
     return [round(later - earlier, 3) for earlier, later in itertools.pairwise(times)]
 
 
+@pytest.mark.long
+@pytest.mark.story
 @pytest.mark.deadline(300 + 20 * KILLS)
 def test_killed_again_and_again_a_due_time_makes_one_task_or_none_as_the_policy_says(tmp_path: Path) -> None:
     chance = random.Random(20)
@@ -84,6 +86,8 @@ def test_killed_again_and_again_a_due_time_makes_one_task_or_none_as_the_policy_
         assert set(steps(dues(url, "each"))) == {1.0} and schedule(url, "each")["missed"] == 0
 
 
+@pytest.mark.long
+@pytest.mark.story
 @pytest.mark.deadline(120)
 def test_a_stop_is_caught_up_as_each_policy_says(tmp_path: Path) -> None:
     server = Server(JOBS, tmp_path / "data", "--workers", "1")
@@ -103,6 +107,8 @@ def test_a_stop_is_caught_up_as_each_policy_says(tmp_path: Path) -> None:
         assert schedule(url, "newest")["missed"] >= 2 and schedule(url, "punctual")["missed"] >= 2
 
 
+@pytest.mark.long
+@pytest.mark.story
 @pytest.mark.deadline(120)
 def test_what_the_code_declares_is_kept_in_step_over_restarts(tmp_path: Path) -> None:
     jobs = tmp_path / "jobs.py"
@@ -130,6 +136,8 @@ def offload(url: str, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
+@pytest.mark.story
 @pytest.mark.deadline(180)
 def test_schedules_by_command_and_client(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data", "--workers", "1") as server:

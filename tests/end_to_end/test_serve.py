@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from offload.client import Client, WaitTimeout
 from tests.servers import Server
@@ -74,6 +75,7 @@ def test_what_a_file_prints_does_not_come_before_the_address(tmp_path: Path) -> 
         assert "noise" in server.log()
 
 
+@pytest.mark.story
 def test_sigterm_lets_running_tasks_end_and_their_clients_hear_it(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data", "--workers", "1") as server, Client(server.url) as client:
         task = client.submit("steps", gate=str(tmp_path / "gate"))
@@ -87,6 +89,7 @@ def test_sigterm_lets_running_tasks_end_and_their_clients_hear_it(tmp_path: Path
         assert client.get(task.id).attempt == 1
 
 
+@pytest.mark.story
 def test_tasks_that_do_not_end_within_the_grace_are_given_back_and_burn_no_attempt(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data", "--workers", "1", "--grace-seconds", "0.2") as server:
         with Client(server.url) as client:
@@ -101,8 +104,10 @@ def test_tasks_that_do_not_end_within_the_grace_are_given_back_and_burn_no_attem
             assert client.get(each.id).attempt == 1
 
 
+@pytest.mark.story
 def test_a_second_interrupt_stops_at_once_and_loses_nothing(tmp_path: Path) -> None:
-    with Server(JOBS, tmp_path / "data", "--workers", "1", "--grace-seconds", "600") as server:
+    leases = ("--lease-seconds", "1", "--heartbeat-seconds", "0.3")
+    with Server(JOBS, tmp_path / "data", "--workers", "1", "--grace-seconds", "600", *leases) as server:
         with Client(server.url) as client:
             task = client.submit("steps", gate=str(tmp_path / "gate"))
             until(lambda: task.status().status == "RUNNING", "it runs")
@@ -111,11 +116,8 @@ def test_a_second_interrupt_stops_at_once_and_loses_nothing(tmp_path: Path) -> N
         os.kill(server.pid, signal.SIGINT)
         assert server.process is not None and server.process.wait(PATIENCE_SECONDS) == 130
     (tmp_path / "gate").touch()
-    with Server(
-        JOBS, tmp_path / "data", "--workers", "1", "--lease-seconds", "1", "--heartbeat-seconds", "0.3"
-    ) as again:
-        with Client(again.url) as client:
-            assert client.task(task.id).result(60) == "through"
+    with Server(JOBS, tmp_path / "data", "--workers", "1", *leases) as again, Client(again.url) as client:
+        assert client.task(task.id).result(60) == "through"
 
 
 def test_reload_serves_the_new_code_and_clients_just_wait(tmp_path: Path) -> None:
@@ -139,6 +141,8 @@ def test_reload_serves_the_new_code_and_clients_just_wait(tmp_path: Path) -> Non
         assert server.terminate() == 0
 
 
+@pytest.mark.long
+@pytest.mark.story
 def test_reload_gives_running_tasks_to_the_new_code(tmp_path: Path) -> None:
     jobs = tmp_path / "changing.py"
     jobs.write_text("import offload, time\n@offload.job\ndef answer() -> int:\n    while True: time.sleep(0.1)\n")

@@ -3,9 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.egress.test_downloads import DATA, gives
 from tests.egress.zoo import Visit
 from tests.end_to_end.test_url_inputs import SOON, service
+
+pytestmark = pytest.mark.story
 
 
 async def test_a_result_goes_from_url_to_url(tmp_path: Path) -> None:

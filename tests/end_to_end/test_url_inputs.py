@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.egress.test_downloads import DATA, TAG, Breaking, gives
 from tests.egress.zoo import Behaviour, Visit, Zoo, redirects
 from tests.servers import Server
+
+pytestmark = pytest.mark.story
 
 JOBS = Path(__file__).with_name("input_jobs.py")
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -66,6 +69,7 @@ async def test_a_job_gets_the_file_that_its_input_names_though_the_source_breaks
         assert "hush" not in it.server.log()
 
 
+@pytest.mark.long
 async def test_a_source_that_fails_for_a_while_is_asked_again(tmp_path: Path) -> None:
     answers = iter(["500 No", "503 No"])
 
@@ -78,6 +82,7 @@ async def test_a_source_that_fails_for_a_while_is_asked_again(tmp_path: Path) ->
         assert len(it.zoo.visits) == 3
 
 
+@pytest.mark.long
 async def test_a_file_that_cannot_be_had_fails_the_task_and_says_why(tmp_path: Path) -> None:
     sources = {"/large": gives(DATA), "/away": redirects("http://169.254.169.254/latest/meta-data")}
     async with service(tmp_path, sources, OFFLOAD_UPLOAD_BYTES_MAX="1000") as it:

@@ -17,6 +17,8 @@ import pytest
 
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 EXAMPLES = Path(__file__).parents[2] / "examples" / "workers"
 KINDS = {
     "python": [sys.executable, "-W", "error", str(EXAMPLES / "worker.py")],
@@ -26,7 +28,9 @@ KINDS = {
 SHORT = ("--lease-seconds", "2.5", "--heartbeat-seconds", "0.2", "--sweep-seconds", "0.1", "--grace-seconds", "1")
 TEXT = "héllo wörld\nand more\n".encode()
 COUNTED = {"bytes": len(TEXT), "lines": 2, "words": 4}
-each_kind = pytest.mark.parametrize("kind", KINDS)
+each_kind = pytest.mark.parametrize(
+    "kind", ["python", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("node", "bash"))]
+)
 
 
 class Worker:

@@ -17,6 +17,8 @@ from tests.end_to_end import wrapped_django, wrapped_fastapi, wrapped_flask
 from tests.end_to_end.talking import Answer, ask, call_asgi, call_wsgi, ended, later
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 HERE = Path(__file__).parent
 FLASK = f"{HERE / 'wrapped_flask.py'}:app"
 FASTAPI = f"{HERE / 'wrapped_fastapi.py'}:app"
@@ -71,6 +73,7 @@ def test_a_fastapi_answer_is_what_the_application_gives_now_and_later(fastapi: S
     assert later(fastapi.url, path).told == direct.told
 
 
+@pytest.mark.long
 def test_a_django_application_is_served_as_it_is_and_later(tmp_path: Path) -> None:
     with Server(DJANGO, tmp_path / "data", "--slow", "/slow/", "--workers", "1", command="wrap") as server:
         for path in ("/", "/stream", "/cookies", "/missing", "/slow"):
@@ -126,6 +129,7 @@ def test_an_application_may_read_the_body_of_a_request_that_has_none(flask: Serv
         assert (answer.json["method"], answer.json["body"]) == (method, "")
 
 
+@pytest.mark.long
 def test_secrets_reach_the_application_and_are_shown_nowhere(tmp_path: Path) -> None:
     secrets = [("Authorization", SECRET), ("Cookie", "session=open-sesame"), ("X-Api-Key", "key-open-sesame")]
     with Server(FLASK, tmp_path / "data", "--workers", "1", command="wrap") as server:
@@ -218,6 +222,7 @@ def test_the_javascript_client_lies_beside_the_tasks(flask: Server) -> None:
     assert ask(flask.url, "/v1/tasks/client/nosuch.js").status == 404
 
 
+@pytest.mark.long
 def test_with_a_prefix_every_route_of_ours_is_below_it(tmp_path: Path) -> None:
     with Server(FLASK, tmp_path / "data", "--prefix", "/offload", "--workers", "1", command="wrap") as server:
         taken = ask(server.url, "/cookies", headers=[("Prefer", "respond-async")])

@@ -20,6 +20,8 @@ from tests.end_to_end.talking import Answer, ask, call_wsgi, ended
 from tests.servers import Server
 from tests.unit.engine.test_uploads import Taking
 
+pytestmark = pytest.mark.story
+
 HERE = Path(__file__).parent
 FLASK = f"{HERE / 'wrapped_flask.py'}:app"
 FLAGS = ("--workers", "2", "--prefix", "/offload", "--egress-allow", "127.0.0.1")

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.talking import Answer, ask, ended
 from tests.end_to_end.test_keys import made
 from tests.servers import Server
+
+pytestmark = pytest.mark.story
 
 FLASK = f"{Path(__file__).parent / 'wrapped_flask.py'}:app"
 
@@ -47,6 +51,7 @@ def until_done(server: Server, token: str, location: str) -> None:
         pass
 
 
+@pytest.mark.long
 def test_no_log_line_tells_what_a_request_kept_secret(tmp_path: Path) -> None:
     secrets = [("Authorization", "Bearer sesame-1"), ("Cookie", "sid=sesame-2"), ("X-Api-Key", "sesame-3"),
                ("Proxy-Authorization", "Basic sesame-4")]  # fmt: skip

@@ -139,6 +139,8 @@ async def test_a_thousand_dead_endpoints_do_not_delay_a_good_one(tmp_path: Path)
         assert took[98] < 2.0
 
 
+@pytest.mark.long
+@pytest.mark.story
 @pytest.mark.deadline(200)
 async def test_a_server_killed_at_any_moment_tells_every_end_with_the_same_id(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
@@ -173,6 +175,9 @@ async def test_a_server_killed_at_any_moment_tells_every_end_with_the_same_id(tm
             assert all(len(ids) == 1 for ids in by_task.values())
 
 
+@pytest.mark.long
+@pytest.mark.story
+@pytest.mark.only_on("sqlite", why="a database has other nodes, who wait for 60 s before they think a sender dead")
 async def test_what_was_being_sent_when_the_server_was_killed_is_sent_again_at_once(tmp_path: Path) -> None:
     async with zoo() as receivers:
         with server(tmp_path) as started:
@@ -185,6 +190,8 @@ async def test_what_was_being_sent_when_the_server_was_killed_is_sent_again_at_o
                 assert (await receivers.until("never", count, seconds=20))[-1] == first
 
 
+@pytest.mark.long
+@pytest.mark.story
 async def test_a_server_that_stops_gives_back_what_it_was_sending(tmp_path: Path) -> None:
     async with zoo() as receivers:
         with server(tmp_path) as started:

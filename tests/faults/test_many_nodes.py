@@ -59,6 +59,9 @@ async def stale_results(node: Server) -> int:
     return int(float(next(line.split()[1] for line in text.splitlines() if line.startswith("offload_stale_results_"))))
 
 
+@pytest.mark.long
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 @pytest.mark.deadline(60 + 60 * ROUNDS)
 async def test_all_nodes_restarted_one_by_one_under_load_fail_no_request_and_burn_no_attempt(
     nodes: Fleet, tmp_path: Path
@@ -89,6 +92,9 @@ async def test_all_nodes_restarted_one_by_one_under_load_fail_no_request_and_bur
     assert Counter((task["status"], task["attempt"]) for task in tasks) == {("DONE", 1): len(set(accepted))}
 
 
+@pytest.mark.long
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 @pytest.mark.deadline(90)
 async def test_a_node_that_stood_still_for_three_leases_changes_nothing_when_it_goes_on(
     nodes: Fleet, tmp_path: Path
@@ -122,6 +128,8 @@ async def test_a_node_that_stood_still_for_three_leases_changes_nothing_when_it_
         assert {(await client.final(task_id))["attempt"] for task_id in more} == {1}
 
 
+@pytest.mark.story
+@pytest.mark.only_on("postgresql", why="several nodes share a database")
 @pytest.mark.deadline(60 + 20 * ROUNDS)
 async def test_the_tasks_of_a_killed_node_are_back_when_its_leases_and_a_sweep_have_passed(
     nodes: Fleet, tmp_path: Path

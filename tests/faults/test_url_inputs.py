@@ -11,6 +11,8 @@ from tests.egress.test_downloads import DATA, gives
 from tests.egress.zoo import Visit, Zoo
 from tests.servers import Server
 
+pytestmark = pytest.mark.story
+
 JOBS = Path(__file__).parents[1] / "end_to_end" / "input_jobs.py"
 SOON = ("--lease-seconds", "1", "--heartbeat-seconds", "0.3", "--sweep-seconds", "0.2", "--egress-allow", "127.0.0.0/8")
 
@@ -31,6 +33,7 @@ class Held:
         await gives(DATA)(visit)
 
 
+@pytest.mark.long
 @pytest.mark.deadline(120)
 async def test_a_fetch_that_was_killed_with_its_server_burns_no_attempt_even_of_a_task_tried_once(
     tmp_path: Path,
