@@ -1,11 +1,7 @@
 """How tests run: coroutine tests each get an event loop and a deadline, and in CI a skipped test is a failed one."""
 
-import asyncio
-import functools
-import inspect
 import os
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -15,7 +11,7 @@ from tests.backends.redis import RedisServer
 from tests.backends.sqs import SqsServer
 from tests.conformance.postgres import Databases, databases
 
-DEADLINE_SECONDS = 60.0
+pytest_plugins = ["offload.conformance.plugin"]  # which runs coroutine tests as well
 LEFT_OUT = "left out on "
 
 
@@ -39,22 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker in item.iter_markers("only_on"):
             if not set(marker.args) <= set(on.words):
                 item.add_marker(pytest.mark.skip(f"{LEFT_OUT}{on}: {marker.kwargs['why']}"))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
-    """Run a coroutine test in a loop of its own; leave every other test to pytest."""
-    deadline_seconds = _deadline_seconds(pyfuncitem)
-    property_test = getattr(pyfuncitem.obj, "hypothesis", None)
-    if property_test is not None and inspect.iscoroutinefunction(property_test.inner_test):
-        property_test.inner_test = _blocking(property_test.inner_test, deadline_seconds)
-        return None
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    wanted = inspect.signature(pyfuncitem.obj).parameters
-    given = {name: value for name, value in pyfuncitem.funcargs.items() if name in wanted}
-    _blocking(pyfuncitem.obj, deadline_seconds)(**given)
-    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -95,20 +75,3 @@ def postgres() -> Iterator[Databases]:
     """Return what makes databases on one server of this test run; who wants to kill one starts another."""
     with databases() as made:
         yield made
-
-
-def _deadline_seconds(item: pytest.Function) -> float:
-    marker = item.get_closest_marker("deadline")
-    return DEADLINE_SECONDS if marker is None else float(marker.args[0])
-
-
-def _blocking(test: Callable[..., Awaitable[Any]], deadline_seconds: float) -> Callable[..., None]:
-    async def bounded(*args: Any, **given: Any) -> None:
-        async with asyncio.timeout(deadline_seconds):
-            await test(*args, **given)
-
-    @functools.wraps(test)
-    def run(*args: Any, **given: Any) -> None:
-        asyncio.run(bounded(*args, **given))
-
-    return run

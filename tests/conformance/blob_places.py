@@ -1,34 +1,20 @@
 """Where the promises of blob stores are checked: each place can say, past its adapter, what is really there."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import obstore
 
 from offload.blobs.cache import Cache
 from offload.blobs.local import LocalBlobs
 from offload.blobs.objects import ObjectBlobs
-from offload.ports import Blobs
+from offload.conformance.places import BlobPlace, Place
 from tests.backends.s3 import S3
 
 CACHE_BYTES = 256 * 1024**2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Blobs that are not started."""
-
-    blobs: Blobs
-    left: Callable[[], list[str]]
-    """Name whatever is there: blobs, and what could become one."""
-    age: Callable[[str], None] | None
-    """Make everything below a prefix look as if it were old; None: only the store has a say in that."""
-
-
-def local(folder: Path) -> Place:
-    root = folder / "blobs"
+def local(place: Place) -> BlobPlace:
+    root = place.folder / "blobs"
 
     def left() -> list[str]:
         return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
@@ -37,17 +23,16 @@ def local(folder: Path) -> Place:
         for path in [root / prefix, *(root / prefix).rglob("*")]:
             os.utime(path, (1_000_000, 1_000_000))
 
-    return Place(blobs=LocalBlobs(root), left=left, age=age)
+    return BlobPlace(blobs=LocalBlobs(root), left=left, age=age, sweeps_at_start=True)
 
 
-def s3(server: S3, folder: Path) -> Place:
+def s3(server: S3, place: Place) -> BlobPlace:
     """Return a place below a prefix that no other test has."""
-    prefix = folder.name.replace("[", "-").replace("]", "-")
-    store = server.store(prefix=prefix)
-    cache = Cache(folder / "cache", bytes_max=CACHE_BYTES, idle_seconds_max=3600.0)
+    store = server.store(prefix=place.name)
+    cache = Cache(place.folder / "cache", bytes_max=CACHE_BYTES, idle_seconds_max=3600.0)
 
     def left() -> list[str]:
         names = [found["path"] for found in obstore.list(store).collect()]
-        return sorted([*names, *(f"unfinished {name}" for name in server.unfinished() if name.startswith(prefix))])
+        return sorted([*names, *(f"unfinished {name}" for name in server.unfinished() if name.startswith(place.name))])
 
-    return Place(blobs=ObjectBlobs(store, cache, copier=store, place="s3://test"), left=left, age=None)
+    return BlobPlace(blobs=ObjectBlobs(store, cache, copier=store, place="s3://test"), left=left)

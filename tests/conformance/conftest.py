@@ -1,40 +1,47 @@
-"""Every test of a store runs against each adapter."""
+"""Every published test runs against each adapter of ours."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
-from offload.stores.memory import MemoryStore
+from offload.conformance.memory import Memory
+from offload.conformance.places import BlobsFactory, BrokerFactory, Place, Store, StoreFactory
+from offload.ports.broker import Broker
 from offload.stores.sqlite.store import SqliteStore
+from tests.backends.brokers import Backend, backends, make_broker
 from tests.backends.s3 import S3, Seaweed
 from tests.conformance import blob_places
-from tests.conformance.blob_places import Place
-from tests.conformance.making import OpenStore, Store
 from tests.conformance.postgres import Databases
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
-    """Return what opens an empty store, to be used once in a test."""
-
-    @asynccontextmanager
-    async def memory() -> AsyncIterator[Store]:
-        yield MemoryStore()
-
-    @asynccontextmanager
-    async def sqlite() -> AsyncIterator[Store]:
-        store = await SqliteStore.open(tmp_path / "store.sqlite")
-        try:
-            yield store
-        finally:
-            await store.close()
-
+def store_factory(request: pytest.FixtureRequest) -> StoreFactory:
     if request.param == "postgres":
-        made: Databases = request.getfixturevalue("postgres")
-        return made.open
-    return memory if request.param == "memory" else sqlite
+        databases: Databases = request.getfixturevalue("postgres")
+        return databases.at
+    return Memory().store if request.param == "memory" else sqlite
+
+
+@asynccontextmanager
+async def sqlite(place: Place) -> AsyncIterator[Store]:
+    store = await SqliteStore.open(place.folder / "store.sqlite")
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture(params=["memory", *backends()])
+def broker_factory(request: pytest.FixtureRequest) -> BrokerFactory:
+    if request.param == "memory":
+        return Memory().broker
+    backend: Backend = request.getfixturevalue(f"{request.param}_server")
+
+    def made(place: Place, node: str) -> Broker:
+        return make_broker(backend.url, prefix=place.name, node=node)
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +59,8 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 
 @pytest.fixture(params=["local", "nanio", "seaweedfs"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Return blobs that are not started."""
+def blobs_factory(request: pytest.FixtureRequest) -> BlobsFactory:
     if request.param == "local":
-        return blob_places.local(tmp_path)
-    return blob_places.s3(request.getfixturevalue(request.param), tmp_path)
+        return blob_places.local
+    server: S3 = request.getfixturevalue(request.param)
+    return lambda place: blob_places.s3(server, place)

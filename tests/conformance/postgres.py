@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 
+from offload.conformance.places import Place
 from offload.stores.postgres.store import PostgresStore
 from tests.backends.postgres import Postgres
 
@@ -33,6 +34,7 @@ class Databases:
         self._numbers = itertools.count(1)
         self._used: str | None = None
         self._untouched: str | None = None
+        self._place = ""
 
     async def create(self) -> str:
         """Return the URL of a new, empty one."""
@@ -61,9 +63,11 @@ class Databases:
         return self._untouched
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[PostgresStore]:
-        """Open a store in an empty one."""
-        store = await PostgresStore.open(await self.empty())
+    async def at(self, place: Place) -> AsyncIterator[PostgresStore]:
+        """Open the store at a place; what was at the place before it is gone."""
+        url = self._used if self._used is not None and self._place == place.name else await self.empty()
+        self._place = place.name
+        store = await PostgresStore.open(url)
         try:
             yield store
         finally:

@@ -15,6 +15,7 @@ import yaml
 
 from offload.cli.main import parse
 from offload.cli.settings_flags import read_settings
+from offload.conformance.given import KINDS
 from offload.core.catalog import Catalog
 from offload.http.config import HttpConfig
 from offload.http.openapi import build
@@ -61,6 +62,11 @@ def curl(words: list[str]) -> None:
         assert any(route.fullmatch(path) for route in routes()), f"there is no {path}"
 
 
+def pytest(words: list[str]) -> None:
+    known = {f"--offload-{kind}" for kind in (*KINDS, "without", "stories")}
+    assert not (unknown := {word for word in words if word.startswith("--offload-")} - known), unknown
+
+
 def variable(word: str) -> None:
     name, _, value = word.partition("=")
     if name.startswith("OFFLOAD_"):
@@ -78,6 +84,7 @@ SHELL: Mapping[str, Callable[[list[str]], None]] = {
     "offload": offload,
     "pip": pip,
     "curl": curl,
+    "pytest": pytest,
     **{name: lambda words: None for name in ELSEWHERE},
 }
 

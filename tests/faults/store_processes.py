@@ -4,10 +4,10 @@ import asyncio
 import sys
 from pathlib import Path
 
+from offload.conformance.making import queued
 from offload.stores.migrate import Migration
 from offload.stores.sqlite.file import MIGRATIONS, migrate, open_writer
 from offload.stores.sqlite.store import SqliteStore
-from tests.conformance.making import queued
 
 CALLERS = 16
 NEXT = len(MIGRATIONS) + 1

@@ -18,6 +18,7 @@ import httpx2
 import pytest
 
 from offload.client import Client
+from offload.conformance.fleet import Fleet, fleet, swift
 from offload.core.task import ALL, FINAL
 from offload.ports.broker import Broker, BrokerUnavailable, Token
 from offload.stores.memory import MemoryStore
@@ -26,7 +27,6 @@ from tests.backends.brokers import Backend, backends, make_broker, open_broker, 
 from tests.backends.rabbitmq import RabbitServer
 from tests.backends.redis import RedisServer
 from tests.backends.sqs import SqsServer
-from tests.conformance.fleet import Fleet, fleet, swift
 from tests.servers import Server
 
 JOBS = Path(__file__).parent / "jobs_for_servers.py"

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
+from offload.conformance.making import add
 from offload.core.errors import StoreTooNew
 from offload.stores.migrate import Migration
 from offload.stores.postgres.migrations import MIGRATIONS, migrate
 from offload.stores.postgres.sessions import LOCKS, Place
 from offload.stores.postgres.store import PostgresStore
 from tests.backends.postgres import Postgres
-from tests.conformance.making import add
 from tests.faults.postgres_processes import LONGER, NEXT
 
 ROUNDS = 8

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
+from offload.conformance.making import add, claim, claimed, queued
 from offload.core.errors import StoreUnavailable, WrongSetting
 from offload.core.task import ALL, Status
 from offload.core.transitions import Event, Facts, decide
@@ -15,7 +16,6 @@ from offload.ports import Filter
 from offload.stores.postgres.store import PostgresStore
 from tests.backends.cut_wire import CutWire
 from tests.backends.postgres import Postgres
-from tests.conformance.making import add, claim, claimed, queued
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from pathlib import Path
 import apsw
 import pytest
 
+from offload.conformance.making import NOW, add, claim, claimed, done, move, queued
+from offload.conformance.test_file_store import loose
 from offload.core.errors import DiskFull, StoreDamaged, StoreInUse, StoreTooNew, StoreUnavailable
 from offload.core.task import ALL, Status
 from offload.core.transitions import Event
 from offload.ports import Filter
 from offload.stores.sqlite.file import MIGRATIONS, migrate, open_writer
 from offload.stores.sqlite.store import SqliteStore
-from tests.conformance.making import NOW, add, claim, claimed, done, move, queued
-from tests.conformance.test_file_store import loose
 from tests.faults.disks import can_mount, small_disk
 from tests.faults.store_processes import NEXT, SHORT_MIGRATION
 

@@ -67,6 +67,11 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "offload.tracing": ("offload.core", "offload.ports"),
     "offload.telemetry": ("offload.core", "offload.ports", "offload.settings"),
+    # the promises of the ports as tests; nothing imports it
+    "offload.conformance": (
+        "offload.core", "offload.ports", "offload.engine", "offload.clock", "offload.bells", "offload.egress",
+        "offload.blobs.local", "offload.brokers.memory", "offload.stores.memory", "offload.stores.memory_nodes",
+    ),
     "offload.cli": (EVERYTHING,),
     "offload.__main__": ("offload.cli",),
     # the public names: the package itself, in src/offload/__init__.py
@@ -105,6 +110,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.workers.protocol": ("msgspec",),
     "offload.celery": ("amqp", "celery", "kombu", "msgspec"),
     "offload.celery.limits": (),
+    "offload.conformance": ("hypothesis", "msgspec", "pytest"),
     "offload.client": ("httpx2", "msgspec", "rich"),
     "offload.testing": (),
     "offload.tracing": ("opentelemetry",),

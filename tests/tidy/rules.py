@@ -113,7 +113,7 @@ def reads_the_world(of: Module) -> Iterator[str]:
 
 def bare_sleeps(of: Module) -> Iterator[str]:
     """Say where a test sleeps and hopes; a sleep inside a loop that looks at a condition, or inside a job, is none."""
-    if of.path.startswith("tests/"):
+    if of.path.startswith(("tests/", "src/offload/conformance/")):
         yield from _sleeps(of, of.tree, waits=False)
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offload.conformance.making import created
 from offload.core.callback import (
     DAY_SECONDS,
     WAITS_SECONDS,
@@ -23,7 +24,6 @@ from offload.core.callback import (
 )
 from offload.core.task import Callback, Moment, Reason, Status, Task, TaskError
 from offload.core.transitions import Event, Facts, decide
-from tests.conformance.making import created
 
 ALL_MOMENTS: tuple[Moment, ...] = ("started", "progress", "done", "failed", "canceled")
 CALLBACK = Callback(url="https://a.example/hook", events=ALL_MOMENTS)

@@ -202,6 +202,11 @@ def test_a_difference_is_all_that_a_store_must_write(status: Status, event: Even
     assert "key" not in found and "event_count" not in found
 
 
+def test_a_difference_holds_only_what_changed() -> None:
+    change = decide(task_in(Status.QUEUED), Event.CANCEL, facts())
+    assert set(difference(change)) == {"status", "version", "reason", "finished_at"}
+
+
 def failed(**given: Any) -> Failed:
     return Failed(**{"reason": Reason.ERROR, "error": ERROR, **given})
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from offload.core.ring import Lot
@@ -89,3 +89,21 @@ class FaultyBroker:
     async def _bring_late(self, token: Token) -> None:
         await asyncio.sleep(self._random.random() * self.late_seconds)
         await self._broker.announce([token])
+
+
+class Faulty:
+    """Makes faulty brokers, and sets the faults of all of them."""
+
+    def __init__(self, make: Callable[[str], Broker]) -> None:
+        self._make = make
+        self.brokers: list[FaultyBroker] = []
+
+    def __call__(self, node: str) -> Broker:
+        broker = FaultyBroker(self._make(node), seed=len(self.brokers))
+        self.brokers.append(broker)
+        return broker
+
+    def set(self, **faults: object) -> None:
+        for broker in self.brokers:
+            for name, value in faults.items():
+                setattr(broker, name, value)

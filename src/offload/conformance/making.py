@@ -1,40 +1,15 @@
 """Tasks in every state, made the way the engine makes them."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from offload.core.task import ALL, Status, Task, TaskEvent
 from offload.core.transitions import Event, Facts, decide
-from offload.ports import Ask, FileStore, NewTask, QueueStore, TaskStore
-from offload.ports.callbacks import DeliveryStore
-from offload.ports.history import HistoryStore
-from offload.ports.keys import KeyStore
-from offload.ports.schedules import ScheduleStore
+from offload.ports import Ask, NewTask, TaskStore
 
 NOW = 1_000.0
 LEASE = 1_030.0
 NODE = "node-1"
-
-
-class Store(TaskStore, QueueStore, FileStore, Protocol):
-    """All that one adapter promises."""
-
-    @property
-    def deliveries(self) -> DeliveryStore: ...
-
-    @property
-    def keys(self) -> KeyStore: ...
-
-    @property
-    def history(self) -> HistoryStore: ...
-
-    @property
-    def schedules(self) -> ScheduleStore: ...
-
-
-OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
 
 def created(**fields: Any) -> Task:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from offload import job
 from offload.bells import LocalBell
 from offload.blobs.local import LocalBlobs
 from offload.clock import SteadyClock
+from offload.conformance.places import Store
 from offload.core.admission import Capacity
 from offload.core.catalog import Catalog
+from offload.core.job import job
 from offload.core.outcome import Succeeded, Unrun
 from offload.core.task import ALL, Status, Task
 from offload.egress import Door
@@ -30,7 +31,6 @@ from offload.engine.traffic import Traffic
 from offload.ports import Ask, Listener, Room, Work, WorkerState
 from offload.ports.broker import Broker
 from offload.stores.memory_nodes import MemoryNodes
-from tests.conformance.making import Store
 
 
 @job
@@ -224,3 +224,11 @@ async def _engine(
 def swift(timing: Timing | None = None, **seconds: float) -> Timing:
     """Return intervals for a test."""
     return msgspec.structs.replace(timing or Timing(sweep_seconds=1.0, heartbeat_seconds=1.0), **seconds)
+
+
+async def connected(nodes: Fleet) -> None:
+    """Return when the broker serves all: a first task shows it."""
+    await nodes.done(await nodes.submit())
+    async with asyncio.timeout(20):
+        while any((state := engine.broker()) is not None and state.trouble for engine in nodes.engines):
+            await asyncio.sleep(0.01)
