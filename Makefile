@@ -55,7 +55,7 @@ bench: .venv/.bench ## measure on this machine; prints a table and writes it to 
 
 docs: .venv/.docs ## build the documentation as pages that work offline, in site/
 	@$(BIN)/python docs/generate.py
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open site/index.html"
 
 clean: ## remove everything that make made

@@ -51,7 +51,10 @@ def updated(path: Path) -> str:
 def settings() -> str:
     from offload.settings import SPECS
 
-    rows = [[f"`{spec.name}`", f"`{spec.default}`", spec.kind.unit, _sentence(spec.help)] for spec in SPECS.values()]
+    rows = [
+        [f"`{spec.name}`", f"`{spec.default}`" if spec.default else "", spec.kind.unit, _sentence(spec.help)]
+        for spec in SPECS.values()
+    ]
     return table(["setting", "default", "is a", "what it is"], rows)
 
 
