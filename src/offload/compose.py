@@ -254,6 +254,7 @@ def _lending(settings: Settings) -> Lending:
     return Lending(
         timeout_seconds=settings.job_timeout_seconds,
         result_bytes_max=settings.result_bytes_max,
+        log_bytes_max=settings.log_bytes_max,
         public_url=settings.public_url.rstrip("/"),
     )
 

@@ -111,6 +111,10 @@ def test_a_worker_gives_results_and_files_and_tells_of_failures_and_drains(tmp_p
         longer_than_a_lease = submit(client, seconds=3.5)
         task = ended(client, longer_than_a_lease)
         assert (task["status"], task["result"], task["attempt"]) == ("DONE", COUNTED, 1)
+        assert (
+            client.get(f"/v1/tasks/{longer_than_a_lease}/logs").text
+            == f"--- attempt 1 ---\ncounting {len(TEXT)} bytes\n"
+        )
         shouted = submit(client, "shout")
         assert ended(client, shouted)["status"] == "DONE"
         result = client.get(f"/v1/tasks/{shouted}/result")

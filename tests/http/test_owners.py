@@ -64,6 +64,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("DELETE", "/v1/schedules/{name}"): OF_SCHEDULES,
     ("POST", "/v1/leases"): LENT,
     ("POST", "/v1/leases/{lease}/heartbeat"): LENT,
+    ("POST", "/v1/leases/{lease}/log"): LENT,
     ("POST", "/v1/leases/{lease}/done"): LENT,
     ("POST", "/v1/leases/{lease}/failed"): LENT,
     ("GET", "/v1/leases/{link}/input/{name}"): LENT,

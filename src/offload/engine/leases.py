@@ -17,6 +17,7 @@ from offload.core.transitions import Event, Facts, decide
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.ledger import Ending
 from offload.engine.lent import Lent, lent
+from offload.engine.logbook import Logbook
 from offload.engine.parts import Parts, count_claimed
 from offload.engine.writing import whole, write_all
 from offload.ports import Note
@@ -44,6 +45,7 @@ class Leases:
     def __init__(self, parts: Parts, dispatcher: Dispatcher) -> None:
         self._parts = parts
         self._dispatcher = dispatcher
+        self._logbook = Logbook(parts)
         self._locks: WeakValueDictionary[Lease, asyncio.Lock] = WeakValueDictionary()
 
     def message(self, task: Task, *, prefix: str) -> Lent:
@@ -70,6 +72,15 @@ class Leases:
         if progress is not None and progress != task.progress:
             self._dispatcher.note(Note(task=task, progress=progress))
         return Beat(expires_at=until, canceled=task.cancel_requested)
+
+    async def log(self, scope: Scope, text: str, said: bytes) -> int:
+        """Keep what an attempt says, as far as there is room, and return how much is left of that. Raise LeaseLost."""
+        lease = self._read(text, Use.HOLD)
+        task = await self._held(lease, scope, text)
+        event, left = await self._logbook.add(lease, task, said)
+        if event is not None:
+            self._dispatcher.note(Note(task=task, events=(event,)))
+        return left
 
     async def done(self, scope: Scope, text: str, json: bytes | None) -> Task:
         """Record a result: this JSON, or the file that was uploaded. Say it again and nothing changes.

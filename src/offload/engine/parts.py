@@ -76,6 +76,8 @@ class Lending(Record, frozen=True, kw_only=True):
     timeout_seconds: Seconds | None = 3600.0
     """Of a job that does not say its own."""
     result_bytes_max: int = 2**30
+    log_bytes_max: int = 256 * 1024
+    """Of an attempt whose job does not say its own."""
     json_inline_bytes_max: int = 64 * 1024
     """JSON beyond this is kept as a file."""
     public_url: str = ""

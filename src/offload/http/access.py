@@ -59,6 +59,7 @@ NEEDED: Mapping[str, Mapping[str, Scopes]] = {
     "/v1/schedules/{name}": {"GET": READ, "PUT": SUBMIT, "DELETE": SUBMIT},
     "/v1/leases": {"POST": WORK},
     "/v1/leases/{lease}/heartbeat": {"POST": WORK},
+    "/v1/leases/{lease}/log": {"POST": WORK},
     "/v1/leases/{lease}/done": {"POST": WORK},
     "/v1/leases/{lease}/failed": {"POST": WORK},
     # these links are signed, and good for nothing else

@@ -97,6 +97,7 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     },
     "/v1/leases": {"POST": leases.lease},
     "/v1/leases/{lease}/heartbeat": {"POST": leases.beat},
+    "/v1/leases/{lease}/log": {"POST": leases.log},
     "/v1/leases/{lease}/done": {"POST": leases.done},
     "/v1/leases/{lease}/failed": {"POST": leases.failed},
     "/v1/leases/{link}/input/{name}": {"GET": leases.get_input},

@@ -21,6 +21,8 @@ LEASES_MAX = 100
 NAMES_MAX = 100
 BODY_BYTES_MAX = 64 * 1024
 TEXT_MAX = 16 * 1024
+LOG_BYTES_MAX = 32 * 1024
+"""Of one call."""
 RETRY_SECONDS_MAX = 366 * 86_400.0
 
 
@@ -41,6 +43,13 @@ async def beat(call: Call) -> Response:
     body = await read_fields(call, ("progress",), bytes_max=BODY_BYTES_MAX)
     found = await call.engine.leases.heartbeat(call.sees, call.parameters["lease"], _progress(body.get("progress")))
     return _unkept(json_answer(encode({"expires_at": rfc3339(found.expires_at), "canceled": found.canceled})))
+
+
+async def log(call: Call) -> Response:
+    """Add text to the log of an attempt."""
+    said = await call.body(LOG_BYTES_MAX)
+    left = await call.engine.leases.log(call.sees, call.parameters["lease"], said)
+    return _unkept(json_answer(encode({"left_bytes": left})))
 
 
 async def done(call: Call) -> Response:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from offload.http.leases import LEASES_MAX, NAMES_MAX, RETRY_SECONDS_MAX
+from offload.http.leases import LEASES_MAX, LOG_BYTES_MAX, NAMES_MAX, RETRY_SECONDS_MAX
 from offload.http.openapi_parts import FILE_ANSWERS, Operation, answer, json_answer, json_body, operation, parameter
 from offload.http.present import JSON_TYPE
 from offload.http.schemas import ID, STATUS, TIME, Schema, array, closed, integer, nullable, number, ref, text
@@ -54,6 +54,7 @@ LEASE_COMPONENTS: dict[str, Schema] = {
     "Beat": closed(
         {"expires_at": TIME, "canceled": {"type": "boolean", "description": "Stop, and confirm it with `failed`."}}
     ),
+    "Logged": closed({"left_bytes": integer("How much more of it is kept.")}),
     "Failure": closed(
         {
             "error": {
@@ -97,6 +98,16 @@ def _said() -> dict[str, dict[str, Operation]]:
                 {200: json_answer("Beat", "It is kept.")},
                 parameters=[LEASE],
                 body={**json_body("Heartbeat"), **optional},
+                problems=(409,),
+            )
+        },
+        "/v1/leases/{lease}/log": {
+            "post": operation(
+                "Add text to the log of an attempt",
+                "leases",
+                {200: json_answer("Logged", "It is kept as far as there is room.")},
+                parameters=[LEASE],
+                body={**optional, "content": {"text/plain": {"schema": text(maxLength=LOG_BYTES_MAX)}}},
                 problems=(409,),
             )
         },

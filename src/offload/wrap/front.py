@@ -22,7 +22,7 @@ from offload.wrap.apps.routes import ALWAYS_DIRECT, REQUEST, Slow, slow_job
 TASKS = "/v1/tasks"
 _CREATES = {
     "/v1/jobs/{job}": "POST", "/v1/tasks": "POST", "/v1/tasks/batch": "POST", "/v1/tasks/{id}": "PUT",
-    "/v1/files": "POST", "/v1/leases": "POST", "/v1/leases/{lease}/{verb}": "POST",
+    "/v1/files": "POST", "/v1/leases": "POST",
 }  # fmt: skip
 """Left out: a task is made by a request to the application only, past whatever guards it."""
 
