@@ -1,6 +1,7 @@
 # One target for each thing people do here. Each sets up what it needs in .venv, so that a bare machine with Python and make will do.
 PYTHON ?= python3
 BIN := .venv/bin
+AZURITE := $(CURDIR)/.cache/azurite/node_modules/.bin/azurite-blob
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -44,6 +45,8 @@ faults: .venv/.dev ## deep fault runs: many simulated lives, and as root many po
 	@NODE_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest -q tests/faults/test_many_nodes.py
 	@S3_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q tests/faults/test_s3_away.py
 	@SCHEDULE_KILLS=$(or $(KILLS),30) $(BIN)/python -m pytest -q -k killed tests/end_to_end/test_schedules.py tests/end_to_end/test_schedules_of_nodes.py
+	@test -x $(AZURITE) || npm install --silent --no-audit --no-fund --prefix .cache/azurite azurite@3.37.0
+	@AZURITE=$(AZURITE) $(BIN)/python -m pytest -q -k azure tests/conformance/test_blobs.py tests/end_to_end/test_other_stores.py
 	@CELERY_DEEP=1 $(BIN)/python -m pytest -q tests/end_to_end/test_celery.py
 
 combinations: .venv/.dev ## the stories on every store, broker and place for files; a table goes to bench/results/

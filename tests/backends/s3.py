@@ -106,9 +106,9 @@ class S3:
         """Return every object in the bucket."""
         return sorted(found["path"] for found in obstore.list(self.store()).collect())
 
-    def unfinished(self) -> list[str]:
+    def unfinished(self, bucket: str = BUCKET) -> list[str]:
         """Return the names of uploads that were begun and neither ended nor taken back."""
-        base = obstore.sign(self.store(), "GET", "", timedelta(seconds=60)).partition("?")[0]
+        base = obstore.sign(self.store(bucket), "GET", "", timedelta(seconds=60)).partition("?")[0]
         who = Credentials(access_key=ACCESS_KEY, secret_key=SECRET_KEY, region="us-east-1")
         address = presign("GET", base, who, now=time.time(), seconds=60, query={"uploads": ""})
         with urllib.request.urlopen(address) as answer:

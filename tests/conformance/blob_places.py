@@ -8,6 +8,8 @@ from offload.blobs.cache import Cache
 from offload.blobs.local import LocalBlobs
 from offload.blobs.objects import ObjectBlobs
 from offload.conformance.places import BlobPlace, Place
+from tests.backends.azure import Azure
+from tests.backends.gcs import Gcs
 from tests.backends.s3 import S3
 
 CACHE_BYTES = 256 * 1024**2
@@ -26,7 +28,7 @@ def local(place: Place) -> BlobPlace:
     return BlobPlace(blobs=LocalBlobs(root), left=left, age=age, sweeps_at_start=True)
 
 
-def s3(server: S3, place: Place) -> BlobPlace:
+def objects(server: S3 | Gcs | Azure, place: Place) -> BlobPlace:
     """Return a place below a prefix that no other test has."""
     store = server.store(prefix=place.name)
     cache = Cache(place.folder / "cache", bytes_max=CACHE_BYTES, idle_seconds_max=3600.0)
@@ -35,4 +37,4 @@ def s3(server: S3, place: Place) -> BlobPlace:
         names = [found["path"] for found in obstore.list(store).collect()]
         return sorted([*names, *(f"unfinished {name}" for name in server.unfinished() if name.startswith(place.name))])
 
-    return BlobPlace(blobs=ObjectBlobs(store, cache, copier=store, place="s3://test"), left=left)
+    return BlobPlace(blobs=ObjectBlobs(store, cache, copier=store, place="the test's own"), left=left)

@@ -1,5 +1,6 @@
 """Every published test runs against each adapter of ours."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,9 @@ from offload.conformance.memory import Memory
 from offload.conformance.places import BlobsFactory, BrokerFactory, Place, Store, StoreFactory
 from offload.ports.broker import Broker
 from offload.stores.sqlite.store import SqliteStore
+from tests.backends.azure import Azure
 from tests.backends.brokers import Backend, backends, make_broker
+from tests.backends.gcs import Gcs
 from tests.backends.s3 import S3, Seaweed
 from tests.conformance import blob_places
 from tests.conformance.postgres import Databases
@@ -58,9 +61,21 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         yield server
 
 
-@pytest.fixture(params=["local", "nanio", "seaweedfs"])
+@pytest.fixture(scope="session")
+def gcs(seaweedfs: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gcs]:
+    with Gcs(seaweedfs, tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
+    with Azure(tmp_path_factory.mktemp("azure")) as server:
+        yield server
+
+
+@pytest.fixture(params=["local", "nanio", "seaweedfs", "gcs", *(["azure"] if "AZURITE" in os.environ else [])])
 def blobs_factory(request: pytest.FixtureRequest) -> BlobsFactory:
     if request.param == "local":
         return blob_places.local
-    server: S3 = request.getfixturevalue(request.param)
-    return lambda place: blob_places.s3(server, place)
+    server: S3 | Gcs | Azure = request.getfixturevalue(request.param)
+    return lambda place: blob_places.objects(server, place)
