@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from tests.backends.every_server import asked_for
 from tests.servers import Server
 
 pytestmark = pytest.mark.story
@@ -44,6 +45,15 @@ def ended(http: httpx2.Client, task_id: str) -> dict[str, Any]:
 def accepted(answer: httpx2.Response) -> str:
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
+
+
+def test_the_server_stands_on_what_was_asked_for(http: httpx2.Client) -> None:
+    on, said = asked_for(), http.get("/v1/promises").json()
+    broker = {"rabbitmq": "amqp"}.get(on.broker, on.broker)
+    assert (said["store"], said["broker"], said["blobs"]) == (on.store, broker, on.blobs.replace("local", "file"))
+    while http.get("/readyz").json()["checks"].get("broker", "ok") != "ok":
+        pass
+    assert len(http.get("/v1/nodes").json()["nodes"]) == 1 + (on.nodes == "pair")
 
 
 def test_whichever_way_a_file_comes_in_the_job_sees_the_same(http: httpx2.Client) -> None:
