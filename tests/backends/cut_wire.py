@@ -13,13 +13,16 @@ class CutWire:
     def __init__(self, port: int) -> None:
         self._to = port
         self._cut: Literal["before", "after"] | None = None
+        self._for_good = False
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self.cuts = 0
+        self.away = False
+        """Nobody gets through."""
 
-    def cut(self, when: Literal["before", "after"]) -> None:
+    def cut(self, when: Literal["before", "after"], *, for_good: bool = False) -> None:
         """Cut at the next commit: before it is handed on, or instead of handing its answer back."""
-        self._cut = when
+        self._cut, self._for_good = when, for_good
 
     @property
     def port(self) -> int:
@@ -41,6 +44,10 @@ class CutWire:
         me = asyncio.current_task()
         assert me is not None
         self._pumps.add(me)
+        if self.away:
+            writer.transport.abort()
+            self._pumps.discard(me)
+            return
         there = await asyncio.open_connection("127.0.0.1", self._to)
         back = asyncio.create_task(_pump(there[0], writer))
         try:
@@ -48,7 +55,9 @@ class CutWire:
                 if self._cut is not None and COMMIT in data:
                     when, self._cut = self._cut, None
                     self.cuts += 1
+                    self.away = self._for_good
                     back.cancel()
+                    await asyncio.gather(back, return_exceptions=True)
                     if when == "after":
                         there[1].write(data)
                         await there[0].read(1)  # the answer, which nobody will see

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.backends.cut_wire import CutWire
 from tests.backends.postgres import Postgres
 from tests.servers import Server
 
@@ -138,3 +139,33 @@ async def test_a_server_waits_at_its_start_for_a_database_that_is_not_there_yet(
             answer = await submit(http, "quick", trace=str(tmp_path / "trace"), n=3)
             assert (await final(http, answer.json()["id"]))["status"] == "DONE"
         assert await asyncio.to_thread(server.terminate) == 0
+
+
+@pytest.mark.deadline(120)
+async def test_files_of_a_submit_in_doubt_are_there_when_it_is_tried_again(tmp_path: Path) -> None:
+    image = {"image": ("dot.bin", b"x" * 70_000)}
+    with Postgres() as database:
+        async with CutWire(database.port) as wire:
+            store = database.url().replace(str(database.port), str(wire.port))
+            server = Server(JOBS, tmp_path / "data", "--store", store, "--workers", "1")
+            await asyncio.to_thread(server.start)
+            try:
+                async with httpx2.AsyncClient(base_url=server.url, timeout=60) as http:
+                    while True:  # until the cut meets the submit, and no other commit of the server
+                        key = {"Idempotency-Key": str(uuid.uuid4())}
+                        wire.cut("after", for_good=True)
+                        answer = await http.post("/v1/jobs/weigh", files=image, headers=key)
+                        stored = database.run("SELECT count(*) FROM offload.requests")
+                        wire.away = False
+                        if (answer.status_code, stored) == (503, "1"):
+                            break
+                        assert stored == "0", answer.text
+                    async with asyncio.timeout(30):
+                        while answer.status_code == 503:
+                            answer = await http.post("/v1/jobs/weigh", files=image, headers=key)
+                            await asyncio.sleep(0.1)
+                    told = await final(http, answer.json()["id"])
+                    assert (told["status"], told["result"]) == ("DONE", 70_000), told
+                    assert database.run("SELECT count(*) FROM offload.requests") == "1"
+            finally:
+                await asyncio.to_thread(server.terminate)

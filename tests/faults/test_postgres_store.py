@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import asyncpg
+import msgspec
 import pytest
 
 from offload.conformance.making import add, claim, claimed, queued
-from offload.core.errors import StoreUnavailable, WrongSetting
+from offload.core.errors import StoreInDoubt, StoreUnavailable, WrongSetting
 from offload.core.task import ALL, Status
 from offload.core.transitions import Event, Facts, decide
 from offload.ports import Filter
@@ -136,6 +137,25 @@ async def test_a_submit_to_a_frozen_server_is_refused_in_time_and_changes_nothin
             while not await _holds_one(store):
                 await asyncio.sleep(0.05)
         assert await add(store)
+
+
+async def test_of_submits_in_doubt_only_those_that_no_client_can_name_are_taken_back(server: Postgres) -> None:
+    named = msgspec.structs.replace(queued(), idempotency_key="once", fingerprint="what was asked")
+    async with CutWire(server.port) as wire, opened(server.url()) as other:
+        async with opened(server.url().replace(str(server.port), str(wire.port))) as store:
+            wire.cut("after", for_good=True)
+            refused = await asyncio.gather(store.add([named]), store.add([queued()]), return_exceptions=True)
+            assert [type(error) for error in refused] == [StoreInDoubt, StoreInDoubt]
+            assert await _holds(other, 2)
+            (again,) = await other.add([msgspec.structs.replace(named, task=queued().task)])
+            assert again.task.id == named.task.id  # another node has told the client that its task is there
+            wire.away = False
+            await until(lambda: _holds(other, 1))
+            assert await other.get(ALL, named.task.id)
+
+
+async def _holds(store: PostgresStore, count: int) -> bool:
+    return (await counted(store))["queued"] == len(await store.find(ALL, Filter())) == count
 
 
 async def _holds_one(store: PostgresStore) -> bool:

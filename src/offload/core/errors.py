@@ -311,6 +311,10 @@ class StoreUnavailable(TryAgain):
     code = "StoreUnavailable"
 
 
+class StoreInDoubt(StoreUnavailable):
+    """The store did not say in time whether it wrote: what was asked for may turn out to have been done."""
+
+
 class Stopping(TryAgain):
     code = "Stopping"
 

@@ -14,6 +14,7 @@ from offload.core.signing import Signer
 from offload.core.task import ALL, FileRef, Record, Seconds, Task
 from offload.engine.callbacks import Callbacks, Trial
 from offload.engine.parts import Parts
+from offload.engine.rounds import Rounds
 from offload.ports.callbacks import Lines, Settlement, Standing, Taken
 
 log = logging.getLogger("offload.deliverer")
@@ -58,23 +59,18 @@ class Deliverer:
         self._callbacks = callbacks
         self._render = render
         self._pace = pace or Pace()
-        self._wake = asyncio.Event()
-        self._stopping = False
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = Rounds(self._round, what="callbacks", log=log)
         self._sends: dict[asyncio.Task[None], Taken] = {}
         self._of_task: dict[str, asyncio.Task[None]] = {}
         """The newest send of each task: what tells of one task goes one after the other."""
 
     async def start(self) -> None:
         self._parts.deliveries.listen(self._came)
-        self._loop = asyncio.get_running_loop().create_task(self._run())
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Take no more, let sends end for a moment, give back the rest."""
-        self._stopping = True
-        self._wake.set()
-        if self._loop is not None:
-            await self._loop
+        await self._rounds.stop()
         if self._sends:
             await asyncio.wait(self._sends, timeout=self._pace.stop_seconds)
         for send in self._sends:
@@ -87,30 +83,16 @@ class Deliverer:
     def _came(self) -> None:
         self._callbacks.moves.came()
         self._parts.ringer.topic(DELIVERIES)
-        self._wake.set()
+        self.wake()
 
-    async def _run(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
-            seconds = self._pace.poll_seconds
-            now = self._parts.clock.now()  # one for both questions: what comes due between them would be in neither
-            try:
-                if await self._take(now):
-                    continue
-                due_at = await self._parts.deliveries.next_due(now)
-                if due_at is not None:
-                    seconds = min(seconds, max(0.005, due_at - now))
-            except TryAgain as error:
-                log.warning("cannot look for callbacks, trying again: %s", error)
-                seconds = 1.0
-            except Exception:
-                log.exception("looking for callbacks failed; trying again")
-                seconds = 5.0
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+    async def _round(self) -> Seconds:
+        """Begin what is due; return after how many seconds to look again."""
+        now = self._parts.clock.now()  # one for both questions: what comes due between them would be in neither
+        if await self._take(now):
+            return 0.0
+        due_at = await self._parts.deliveries.next_due(now)
+        most = self._pace.poll_seconds
+        return most if due_at is None else min(most, max(0.005, due_at - now))
 
     async def _take(self, now: Seconds) -> bool:
         """Begin what is due and has room; tell whether there was any."""
@@ -144,7 +126,7 @@ class Deliverer:
         task_id = self._sends.pop(send).delivery.task_id
         if self._of_task.get(task_id) is send:
             del self._of_task[task_id]
-        self._wake.set()
+        self._rounds.wake()
         if not send.cancelled() and (error := send.exception()) is not None:
             log.error("a callback was not settled; its lease will end", exc_info=error)
 
@@ -213,7 +195,7 @@ class Deliverer:
                 break
             except TryAgain as error:
                 log.warning("cannot record a callback, trying again: %s", error)
-                if self._stopping:
+                if self._rounds.stopping:
                     return
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, 5.0)

@@ -14,6 +14,7 @@ from offload.engine.engine import Engine
 from offload.engine.keyring import Keyring
 from offload.engine.orders import Order, new_task
 from offload.engine.parts import Parts
+from offload.engine.rounds import Rounds
 from offload.ports import NewTask
 from offload.ports.schedules import Firing
 
@@ -36,8 +37,7 @@ class Scheduler:
         self._parts = parts
         self._engine = engine
         self._keyring = keyring
-        self._wake = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = Rounds(self._round, what="due schedules", log=log)
         self._offset = 0.0
         self._jobs = tuple(parts.catalog.jobs)
 
@@ -47,36 +47,17 @@ class Scheduler:
         await self._mend()
         self._engine.schedules.listen(self.wake)
         self._engine.neighbours.on({SCHEDULES: self._heard})
-        self._loop = asyncio.get_running_loop().create_task(self._run())
+        self._rounds.start()
 
     async def stop(self) -> None:
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._rounds.stop(cut_off=True)
 
     def wake(self) -> None:
         """Look at once."""
-        self._wake.set()
+        self._rounds.wake()
 
     async def _heard(self) -> None:
         self.wake()
-
-    async def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            try:
-                seconds = await self._round()
-            except TryAgain as error:
-                log.warning("cannot look for due schedules, trying again: %s", error)
-                seconds = 1.0
-            except Exception:
-                log.exception("looking for due schedules failed; trying again")
-                seconds = 5.0
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
 
     async def _round(self) -> Seconds:
         """Act on everything that is due; return after how many seconds to look again."""

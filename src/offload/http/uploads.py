@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from offload.core.errors import FileDoesNotExist, OffloadError, TryAgain
+from offload.core.errors import FileDoesNotExist, OffloadError, StoreInDoubt, TryAgain
 from offload.core.files import FALLBACK_TYPE, type_of
 from offload.core.sources import parse_data_url
 from offload.core.task import FileRef, Scope
@@ -90,11 +90,13 @@ async def create(call: Call, order: Order, place: Place, staging: Staging) -> Ad
 async def create_all(
     call: Call, orders: Sequence[Order], places: Sequence[Place], stagings: Sequence[Staging]
 ) -> list[Added]:
-    """Make all tasks durable, or leave nothing. When the end is unknown the blobs stay: the tasks may exist."""
+    """Make all tasks durable, or leave nothing. While the end is unknown the blobs stay: the tasks may exist."""
     for staging in stagings:
         staging.keep()
     try:
         added = await call.engine.create_all(orders, places)
+    except StoreInDoubt:
+        raise
     except OffloadError:
         for staging in stagings:
             await staging.drop()

@@ -7,7 +7,7 @@ from typing import Self
 
 import msgspec
 
-from offload.core.errors import StoreUnavailable
+from offload.core.errors import StoreInDoubt, StoreUnavailable
 from offload.core.task import ALL, FileRef, Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Facts
 from offload.ports import Added, Ask, Depth, Filter, LooseFile, NewTask, Note, Purged, Renewal, Retention
@@ -77,8 +77,8 @@ class PostgresStore:
         future = self._writer.call("add", new)
         done, _ = await asyncio.wait([future], timeout=ADD_SECONDS)
         if not done:
-            self._writer.give_up(future)
-            raise StoreUnavailable(f"{self._reach.place.name} does not answer", retry_seconds=RETRY_SECONDS)
+            kind = StoreInDoubt if self._writer.give_up(future) else StoreUnavailable
+            raise kind(f"{self._reach.place.name} does not answer", retry_seconds=RETRY_SECONDS)
         added: list[Added] = future.result()
         return added
 
@@ -168,8 +168,14 @@ class PostgresStore:
         return await self._links.transact(body)
 
     def _committed(self, calls: Sequence[Call]) -> None:
-        unwanted = [added.task for call in calls if call.given_up for added in call.answer or () if added.fresh]
-        if unwanted:  # their clients were told that nothing was changed
+        unwanted = [
+            added.task
+            for call in calls
+            if call.given_up and call.kind == "add"
+            for new, added in zip(call.argument, call.answer or (), strict=False)
+            if added.fresh and not new.fingerprint
+        ]
+        if unwanted:
             self._links.later(partial(unmake, tasks=unwanted))
         self._ring_for(any(_has_deliveries(call) for call in calls))
 

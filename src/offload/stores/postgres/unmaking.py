@@ -1,4 +1,8 @@
-"""Taking back tasks whose clients were told that they were not stored, for they were told so before it was known."""
+"""Taking back tasks that turn out to be stored when their clients have been told to try again.
+
+Only those that no client can name: under its own id or idempotency key, a client may have asked another node meanwhile
+and have been told that the task is there.
+"""
 
 from collections.abc import Sequence
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from offload.core.errors import OffloadError, StoreUnavailable
+from offload.core.errors import OffloadError, StoreInDoubt, StoreUnavailable
 from offload.stores.postgres.links import Link
 from offload.stores.postgres.statements import Connection
 
@@ -30,7 +30,7 @@ class Call:
     answer: Any = None
     error: BaseException | None = None
     given_up: bool = False
-    """Its caller was told that nothing was changed."""
+    """Its caller was told that it is not known whether anything was written."""
 
 
 Perform = Callable[[Connection, int, Sequence[Call]], Awaitable[None]]
@@ -64,13 +64,15 @@ class Writer:
         self._wake.set()
         return future
 
-    def give_up(self, future: "asyncio.Future[Any]") -> None:
-        """Wait for a call no more: what still waits is not written, what is under way is known as given up."""
+    def give_up(self, future: "asyncio.Future[Any]") -> bool:
+        """Wait for a call no more. What still waits is not written; return whether it is under way, and may be."""
+        future.cancel()
         for call in [call for call in self._waiting if call.future is future]:
             self._waiting.remove(call)
-        for call in self._under_way:
-            call.given_up = call.given_up or call.future is future
-        future.cancel()
+        given_up = [call for call in self._under_way if call.future is future]
+        for call in given_up:
+            call.given_up = True
+        return bool(given_up)
 
     async def close(self) -> None:
         """Write what waits."""
@@ -115,7 +117,7 @@ class Writer:
             await link.transact(body)
         except asyncio.CancelledError:
             for call in calls:
-                call.error = StoreUnavailable("the store was closed", retry_seconds=1)
+                call.error = StoreInDoubt("the store was closed", retry_seconds=1)
             _answer(calls)
             raise
         except Exception as error:
