@@ -41,6 +41,7 @@ format: .venv/.dev ## put layout and import order right
 faults: .venv/.dev ## deep fault runs: many simulated lives, and as root many power cuts
 	@SIMULATION_SEEDS=$(or $(SEEDS),10000) $(BIN)/python -m pytest -q -n 2 tests/simulation
 	@BROKER_ROUNDS=$(or $(ROUNDS),50) $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/faults/test_brokers.py
+	@BOTH_ROUNDS=$(or $(ROUNDS),50) $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/faults/test_both_killed.py
 	@POWER_CUTS=$(or $(CUTS),60) $(BIN)/python -m pytest -q -s tests/faults/test_power_cut.py
 	@NODE_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest -q tests/faults/test_many_nodes.py
 	@S3_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q tests/faults/test_s3_away.py

@@ -19,8 +19,8 @@ from offload.client.options import Options, as_header
 from offload.client.replies import TaskState
 from offload.client.retries import Rules, backoff_seconds
 from offload.client.waiting import FoundFile, FoundJson, safe_file_name
-from offload.client.words import plain_line, plain_text
 from offload.core.errors import QueueFull, TaskFailed, TaskIsFinal, WrongInput
+from offload.core.plain import plain_line, plain_text
 
 T = TypeVar("T")
 ID = "8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34"

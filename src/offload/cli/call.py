@@ -11,8 +11,8 @@ from typing import IO, Any, NoReturn
 from offload.cli.server_flags import add_server_flags, connect
 from offload.cli.shown import as_json, say, size_text, tell
 from offload.client import Options, ResultFile, Submitted
-from offload.client.words import plain_line
 from offload.core.errors import OffloadError, TaskFailed, WrongInput
+from offload.core.plain import plain_line
 
 HELP = "run a job and print its result"
 DESCRIPTION = """\

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from offload.client.words import plain_line, plain_text
+from offload.core.plain import plain_line, plain_text
 
 _STEERING = re.compile(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

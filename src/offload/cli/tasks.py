@@ -7,8 +7,8 @@ from collections.abc import Callable
 from offload.cli.server_flags import add_server_flags, connect
 from offload.cli.shown import as_json, local_time, say, size_text, table, tell
 from offload.client import Client, RemoteTask
-from offload.client.words import plain_line
 from offload.core.errors import OffloadError
+from offload.core.plain import plain_line
 
 HELP = "list, show, cancel, retry and delete tasks; read their logs"
 DESCRIPTION = "Find the tasks of a server, look at them, and steer them."

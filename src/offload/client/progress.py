@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from offload.client.replies import TaskState
-from offload.client.words import plain_text
+from offload.core.plain import plain_text
 
 
 class ProgressBar:

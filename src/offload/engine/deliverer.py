@@ -77,6 +77,10 @@ class Deliverer:
             send.cancel()
         await asyncio.gather(*self._sends, return_exceptions=True)
 
+    def wake(self) -> None:
+        """Look at once."""
+        self._rounds.wake()
+
     def sending(self) -> int:
         return len(self._sends)
 
@@ -126,7 +130,7 @@ class Deliverer:
         task_id = self._sends.pop(send).delivery.task_id
         if self._of_task.get(task_id) is send:
             del self._of_task[task_id]
-        self._rounds.wake()
+        self.wake()
         if not send.cancelled() and (error := send.exception()) is not None:
             log.error("a callback was not settled; its lease will end", exc_info=error)
 

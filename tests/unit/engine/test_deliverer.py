@@ -172,7 +172,7 @@ async def test_what_comes_due_while_the_store_is_asked_is_not_missed(tmp_path: P
             clock.at = max(clock.at, waiting.due_at)
 
         found.deliveries.after_nothing = passes
-        found.deliverer._wake.set()
+        found.deliverer.wake()
         assert await found.sent(2) == [waiting.id] * 2
 
 
@@ -187,7 +187,7 @@ async def test_a_place_that_cannot_be_reached_is_tried_again_with_the_same_id(tm
                     await asyncio.sleep(0.002)
             assert waiting.due_at == found.kit.clock.at + waits
             found.kit.clock.at = waiting.due_at
-            found.deliverer._wake.set()
+            found.deliverer.wake()
         assert len(set(await found.sent(3))) == 1
         await found.settled(1, DeliveryState.DELIVERED)
 
@@ -241,7 +241,7 @@ async def test_a_start_that_was_not_sent_before_the_end_never_is(tmp_path: Path)
         await found.end("t-1", events=("started",))
         (delivery,) = await found.settled(1)
         found.kit.clock.at = max(found.kit.clock.at, delivery.due_at)
-        found.deliverer._wake.set()
+        found.deliverer.wake()
         (given_up,) = await found.settled(1, DeliveryState.GIVEN_UP)
         assert given_up.last is not None and given_up.last.error.startswith("Superseded")
         assert len(found.egress.sent) <= 1
@@ -256,7 +256,7 @@ async def test_progress_is_told_when_it_is_wanted(tmp_path: Path) -> None:
             while not await found.deliveries.find(ALL, DeliveryFilter()):
                 await asyncio.sleep(0.002)
         found.kit.clock.at += 1.0
-        found.deliverer._wake.set()
+        found.deliverer.wake()
         await found.sent(1)
         assert found.egress.sent[0][2] == b"task.progress RUNNING"
 
