@@ -17,7 +17,7 @@ import events_told
 import javascript_told
 import msgspec
 
-from offload.core import errors, mark, promises, schedule_errors, transitions
+from offload.core import errors, mark, promises, schedule_errors, store_errors, transitions
 from offload.core.retry import Retry
 from offload.core.task import Reason, Status
 from offload.http.problems import PROBLEMS
@@ -75,7 +75,7 @@ def python_errors() -> str:
     import offload.client.errors as remote
 
     rows = []
-    for module in (errors, schedule_errors, remote):
+    for module in (errors, schedule_errors, store_errors, remote):
         for name, kind in vars(module).items():
             if inspect.isclass(kind) and issubclass(kind, errors.OffloadError) and kind.__module__ == module.__name__:
                 above = kind.__bases__[0].__name__
@@ -193,12 +193,12 @@ def _commands() -> Iterator[list[str]]:
     """Yield the words of every command, and of every action that it has."""
     import argparse
 
-    from offload.cli.main import COMMANDS
+    from offload.cli.main import COMMANDS, module_of
 
-    for name, module in COMMANDS.items():
+    for name in COMMANDS:
         yield [name]
         parser = argparse.ArgumentParser()
-        module.add_arguments(parser)
+        module_of(name).add_arguments(parser)
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
                 yield from ([name, each] for each in action.choices)

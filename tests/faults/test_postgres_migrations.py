@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from offload.conformance.making import add
-from offload.core.errors import StoreTooNew
+from offload.core.store_errors import StoreTooNew
 from offload.stores.migrate import Migration
 from offload.stores.postgres.migrations import MIGRATIONS, migrate
 from offload.stores.postgres.sessions import LOCKS, Place

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from offload.conformance.making import add, claim, claimed, queued
-from offload.core.errors import StoreInDoubt, StoreUnavailable, WrongSetting
+from offload.core.errors import StoreUnavailable, WrongSetting
+from offload.core.store_errors import StoreInDoubt
 from offload.core.task import ALL, Status
 from offload.core.transitions import Event, Facts, decide
 from offload.ports import Filter

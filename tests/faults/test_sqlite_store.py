@@ -16,7 +16,8 @@ import pytest
 
 from offload.conformance.making import NOW, add, claim, claimed, done, move, queued
 from offload.conformance.test_file_store import loose
-from offload.core.errors import DiskFull, StoreDamaged, StoreInUse, StoreTooNew, StoreUnavailable
+from offload.core.errors import DiskFull, StoreUnavailable
+from offload.core.store_errors import StoreDamaged, StoreInUse, StoreTooNew
 from offload.core.task import ALL, Status
 from offload.core.transitions import Event
 from offload.ports import Filter

@@ -51,7 +51,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.workers.context": ("offload.core", "offload.loading", "offload.workers"),
     "offload.workers.protocol": ("offload.core", "offload.loading", "offload.workers"),
     "offload.http": ("offload.core", "offload.ports", "offload.engine", "offload.settings"),
-    "offload.client": ("offload.core.errors", "offload.core.schedule_errors"),
+    "offload.client": ("offload.core.errors", "offload.core.schedule_errors", "offload.core.plain"),
     "offload.testing": ("offload.core",),
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",

@@ -11,9 +11,10 @@ from offload.cli.server_flags import add_server_flags, connect
 from offload.cli.settings_flags import read_settings
 from offload.cli.shown import as_json, local_time, say, size_text, table, tell
 from offload.client import KeyDescription, NewKey
-from offload.core.errors import StoreInUse, WrongValue
+from offload.core.errors import WrongValue
 from offload.core.keys import ApiKey, KeyScope, Wish, read_owner, read_rate, read_scopes
 from offload.core.quantities import parse_bytes, parse_seconds
+from offload.core.store_errors import StoreInUse
 from offload.core.task import Seconds
 from offload.engine.keyring import Keyring
 from offload.settings import SPECS, Settings

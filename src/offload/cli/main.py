@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from offload.cli.shown import tell
@@ -99,7 +100,7 @@ def parse(given: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
     # a command loads what it needs, and not what others need: that is half of the time in which a server starts
     for name in [given[0]] if given and given[0] in COMMANDS else COMMANDS:
-        module = import_module(f"offload.cli.{COMMANDS[name]}")
+        module = module_of(name)
         added = commands.add_parser(
             name, help=module.HELP, description=module.DESCRIPTION, epilog=module.EXAMPLES, parents=[every],
             allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -114,6 +115,11 @@ def parse(given: list[str]) -> argparse.Namespace:
             options.parser.unknown(word) if word.startswith("-") else options.parser.error(f"{word!r} is too much")
         options.inputs.append(word)  # argparse does not take words after flags into a list of words
     return options
+
+
+def module_of(command: str) -> ModuleType:
+    """Load what a command is made of."""
+    return import_module(f"offload.cli.{COMMANDS[command]}")
 
 
 def _told(error: OffloadError | OSError) -> int:

@@ -311,10 +311,6 @@ class StoreUnavailable(TryAgain):
     code = "StoreUnavailable"
 
 
-class StoreInDoubt(StoreUnavailable):
-    """The store did not say in time whether it wrote: what was asked for may turn out to have been done."""
-
-
 class Stopping(TryAgain):
     code = "Stopping"
 
@@ -372,22 +368,6 @@ class UploadRefused(EgressFailed):
     """The place where the result was to go did not take it."""
 
     code = "UploadRefused"
-
-
-class StoreInUse(OffloadError):
-    """Another process owns the SQLite file."""
-
-    code = "StoreInUse"
-
-
-class StoreTooNew(OffloadError):
-    """The file was written by a newer offload than this one."""
-
-    code = "StoreTooNew"
-
-
-class StoreDamaged(OffloadError):
-    code = "StoreDamaged"
 
 
 class TransitionRefused(OffloadError):

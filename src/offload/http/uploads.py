@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from offload.core.errors import FileDoesNotExist, OffloadError, StoreInDoubt, TryAgain
+from offload.core.errors import FileDoesNotExist, OffloadError, TryAgain
 from offload.core.files import FALLBACK_TYPE, type_of
 from offload.core.sources import parse_data_url
+from offload.core.store_errors import StoreInDoubt
 from offload.core.task import FileRef, Scope
 from offload.engine.orders import Order
 from offload.engine.traffic import Place

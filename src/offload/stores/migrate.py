@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from offload.core.errors import StoreTooNew
+from offload.core.store_errors import StoreTooNew
 
 NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 

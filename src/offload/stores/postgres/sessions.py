@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from offload.core.errors import DiskFull, OffloadError, StoreDamaged, StoreUnavailable, WrongSetting
+from offload.core.errors import DiskFull, OffloadError, StoreUnavailable, WrongSetting
+from offload.core.store_errors import StoreDamaged
 from offload.stores.postgres.address import shown
 from offload.stores.postgres.statements import Connection
 

@@ -7,7 +7,8 @@ from typing import Self
 
 import msgspec
 
-from offload.core.errors import StoreInDoubt, StoreUnavailable
+from offload.core.errors import StoreUnavailable
+from offload.core.store_errors import StoreInDoubt
 from offload.core.task import ALL, FileRef, Scope, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change, Facts
 from offload.ports import Added, Ask, Depth, Filter, LooseFile, NewTask, Note, Purged, Renewal, Retention

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from offload.core.errors import OffloadError, StoreInDoubt, StoreUnavailable
+from offload.core.errors import OffloadError, StoreUnavailable
+from offload.core.store_errors import StoreInDoubt
 from offload.stores.postgres.links import Link
 from offload.stores.postgres.statements import Connection
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import apsw
 
-from offload.core.errors import DiskFull, OffloadError, StoreDamaged, StoreInUse, StoreUnavailable
+from offload.core.errors import DiskFull, OffloadError, StoreUnavailable
+from offload.core.store_errors import StoreDamaged, StoreInUse
 from offload.stores.migrate import Migration, load_migrations, pending
 
 MIGRATIONS = load_migrations(Path(__file__).parent / "schema")
