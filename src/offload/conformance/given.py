@@ -41,8 +41,8 @@ def read(config: pytest.Config) -> Given:
     """Return what the options of a run name. Raise UsageError."""
     here = config.invocation_params.dir
     given = Given(
-        factories={kind: _factories(kind, config.getoption(f"offload_{kind}"), here) for kind in KINDS},
-        without=frozenset(_without(config.getoption("offload_without"))),
+        factories={kind: _factories(kind, config.getoption(f"offload_{kind}", []), here) for kind in KINDS},
+        without=frozenset(_without(config.getoption("offload_without", []))),
     )
     if given and importlib.util.find_spec("hypothesis") is None:
         raise pytest.UsageError('offload.conformance needs hypothesis: pip install "offload[conformance]"')

@@ -202,7 +202,7 @@ def open_nodes(open_store: OpenStore) -> OpenNodes:
 @pytest.fixture
 def stories(pytestconfig: pytest.Config) -> int:
     """Return how many random stories a store is compared in."""
-    number: int = pytestconfig.getoption("offload_stories")
+    number: int = pytestconfig.getoption("offload_stories", STORIES)
     return number
 
 
