@@ -23,6 +23,12 @@ class LocalBell:
         pass
 
 
+class MuteBell(LocalBell):
+    """The bell of a node whose store has others but no bell: they find what they do not hear."""
+
+    alone = False
+
+
 class Tower:
     """Connects the bells of nodes that share a store in memory."""
 

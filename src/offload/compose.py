@@ -18,6 +18,7 @@ from types import ModuleType
 
 from starlette.types import ASGIApp
 
+from offload import others
 from offload.blobs.identity import identity
 from offload.blobs.opening import CacheLimits, Opened, open_blobs
 from offload.brokers.address import address_of
@@ -47,7 +48,7 @@ from offload.ports.tracing import Tracer
 from offload.ports.work_queue import WorkQueue
 from offload.previews.pdf import PdfPreviews, library_folder
 from offload.settings import Settings
-from offload.storage import file_of, open_storage
+from offload.storage import Storage, kind_of, open_storage
 
 log = logging.getLogger("offload.node")
 
@@ -86,7 +87,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
     async with AsyncExitStack() as stack:
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         storage = await stack.enter_async_context(open_storage(settings, node=name))
-        store, ringer = storage.store, Ringer(storage.bell)
+        store, ringer = storage.store, _ringer(storage, serves)
         keyring = await _started_keyring(Keyring(store.keys, clock, ringer), stack)
         blobs, links = await _started_blobs(settings, environ, data, clock)
         traffic = Traffic({queue: settings.capacity(queue) for queue in catalog.queues}, clock)
@@ -115,7 +116,7 @@ async def node(settings: Settings, environ: Mapping[str, str], *, serves: bool =
             stats=Stats(),
             tracer=_started_tracer(settings, environ, name, stack),
             serves=serves,
-            files_at="" if ringer.alone else await asyncio.to_thread(identity, settings.blobs, data),
+            files_at="" if ringer.alone else await asyncio.to_thread(_files_at, settings, data),
             chance=random.SystemRandom().random,
             fetching=_fetching(settings),
             uploading=Uploading(seconds_max=settings.upload_max_seconds, tries_max=settings.upload_tries_max),
@@ -172,6 +173,12 @@ async def _started(
     return engine, http
 
 
+def _ringer(storage: Storage, serves: bool) -> Ringer:
+    if storage.bell.alone and not serves:
+        raise WrongSetting("store: it is for a single node, which must serve; workers elsewhere need a shared one")
+    return Ringer(storage.bell)
+
+
 def _started_tracer(settings: Settings, environ: Mapping[str, str], name: str, stack: AsyncExitStack) -> Tracer | None:
     """Return what sends spans; it stops after everything that makes some. Raise WrongSetting."""
     if not settings.trace_to:
@@ -221,6 +228,9 @@ def open_broker(url: str, *, node: str) -> Broker | None:
     if url == NATIVE:
         return None
     scheme = url.partition(":")[0]
+    if opens := others.opener("broker", url):
+        foreign: Broker = opens(url, node)
+        return foreign
     if scheme not in BROKERS:
         known = ", ".join(f"{name}://" for name in BROKERS)
         raise WrongSetting(f"broker: write native, or a URL that begins with one of {known}")
@@ -287,7 +297,8 @@ def _pace(settings: Settings) -> Pace:
 async def _started_blobs(settings: Settings, environ: Mapping[str, str], data: Path, clock: SteadyClock) -> Opened:
     """Raise WrongSetting, also when links are asked for that the store cannot give."""
     limits = CacheLimits(bytes_max=settings.blob_cache_bytes)
-    opened = open_blobs(settings.blobs, data, limits, environ, clock)
+    opens = others.opener("blobs", settings.blobs)
+    opened = Opened(opens(settings.blobs, data)) if opens else open_blobs(settings.blobs, data, limits, environ, clock)
     if settings.blob_redirect_min_bytes is not None and opened.links is None:
         raise WrongSetting(
             "blob_redirect_min_bytes: these blobs give no links; they need to be in S3, with AWS_ACCESS_KEY_ID and "
@@ -295,6 +306,10 @@ async def _started_blobs(settings: Settings, environ: Mapping[str, str], data: P
         )
     await opened.blobs.start()
     return opened
+
+
+def _files_at(settings: Settings, data: Path) -> str:
+    return others.bare(settings.blobs) if others.is_known("blobs", settings.blobs) else identity(settings.blobs, data)
 
 
 def _http_config(settings: Settings, catalog: Catalog) -> HttpConfig:
@@ -321,7 +336,7 @@ def _request_jobs(settings: Settings, catalog: Catalog) -> frozenset[str]:
 
 
 def _promises(settings: Settings) -> Promises:
-    kind = "sqlite" if file_of(settings) is not None else "postgresql"
+    kind = kind_of(settings)
     return Promises(
         store=kind,
         durability=settings.durability,

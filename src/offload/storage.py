@@ -4,14 +4,15 @@ import asyncio
 import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from offload.bells import LocalBell
+from offload import others
+from offload.bells import LocalBell, MuteBell
 from offload.core.errors import StoreUnavailable, WrongSetting
 from offload.core.task import Seconds
 from offload.ports import FileStore, QueueStore, TaskStore
@@ -69,11 +70,13 @@ async def open_storage(
     settings: Settings, *, node: str, patience: Seconds = PATIENCE_SECONDS
 ) -> AsyncIterator[Storage]:
     """Open the store that the settings name. Raise StoreInUse, StoreTooNew, StoreUnavailable or WrongSetting."""
-    storage = await _opened(settings, node, patience)
-    try:
+    async with AsyncExitStack() as stack:
+        if opens := others.opener("store", settings.store):
+            yield await _opened_by(opens, settings, node, patience, stack)
+            return
+        storage = await _opened(settings, node, patience)
+        stack.push_async_callback(storage.store.close)
         yield storage
-    finally:
-        await storage.store.close()
 
 
 def has_keys(settings: Settings) -> bool:
@@ -81,6 +84,8 @@ def has_keys(settings: Settings) -> bool:
     path = file_of(settings)
     if path is not None:
         return sqlite_keys.any_key(path)
+    if others.is_known("store", settings.store):
+        return asyncio.run(_any_key(settings))
     keys = postgres("keys")
     found: bool = asyncio.run(_patiently(lambda: keys.any_key(settings.store), PATIENCE_SECONDS))
     return found
@@ -91,6 +96,9 @@ async def migrate(settings: Settings) -> list[str]:
     path = file_of(settings)
     if path is not None:
         return await asyncio.to_thread(migrate_file, path)
+    if others.is_known("store", settings.store):
+        async with open_storage(settings, node="migrate"):
+            return []  # whoever opens it sees to its schema
     found: list[str] = await postgres("migrations").migrate_url(settings.store)
     return found
 
@@ -104,7 +112,7 @@ def file_of(settings: Settings) -> Path | None:
         parts = urlsplit(url)
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme in ("postgresql", "postgres"):
+    if parts.scheme in ("postgresql", "postgres") or others.is_known("store", url):
         return None
     if parts.scheme != "sqlite":
         raise WrongSetting("store: write sqlite:///path/of/a/file or postgresql://user:password@host/database")
@@ -113,6 +121,13 @@ def file_of(settings: Settings) -> Path | None:
         raise WrongSetting("store: a file is written with three slashes, and four when its path is absolute: "
                            "sqlite:///offload.sqlite, sqlite:////var/lib/offload/offload.sqlite")  # fmt: skip
     return Path(path[1:]).absolute()
+
+
+def kind_of(settings: Settings) -> str:
+    """Return what the store is called: the scheme of its URL, when it is an adapter of others."""
+    if file_of(settings) is not None:
+        return "sqlite"
+    return settings.store.partition(":")[0] if others.is_known("store", settings.store) else "postgresql"
 
 
 def postgres(module: str) -> ModuleType:
@@ -132,6 +147,23 @@ async def _opened(settings: Settings, node: str, patience: Seconds) -> Storage:
     url, opens, bell = settings.store, postgres("store").PostgresStore.open, postgres("bell").PostgresBell
     store: Any = await _patiently(lambda: opens(url, relaxed=relaxed), patience)
     return Storage(store=store, nodes=store.nodes, bell=bell(url, node=node))
+
+
+async def _opened_by(
+    opens: others.Opener, settings: Settings, node: str, patience: Seconds, stack: AsyncExitStack
+) -> Storage:
+    if settings.durability != "full":
+        raise WrongSetting(f"durability: what {kind_of(settings)}:// keeps, and when, is for its own settings to say")
+    store: Any = await _patiently(lambda: stack.enter_async_context(opens(settings.store, node)), patience)
+    nodes: NodeStore | None = getattr(store, "nodes", None)
+    if nodes is None:
+        return Storage(store=store, nodes=MemoryNodes(), bell=LocalBell())
+    return Storage(store=store, nodes=nodes, bell=getattr(store, "bell", None) or MuteBell())
+
+
+async def _any_key(settings: Settings) -> bool:
+    async with open_storage(settings, node="keys") as storage:
+        return bool(await storage.store.keys.all())
 
 
 async def _patiently(what: Callable[[], Awaitable[T]], patience: Seconds) -> T:

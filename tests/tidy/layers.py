@@ -29,8 +29,10 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.stores.postgres": ("offload.core", "offload.ports", "offload.stores.migrate"),
     # which store the settings name, and what belongs to it
     "offload.storage": (
-        "offload.core", "offload.ports", "offload.settings", "offload.stores", "offload.bells",
+        "offload.core", "offload.ports", "offload.settings", "offload.stores", "offload.bells", "offload.others",
     ),
+    # adapters of others, by the scheme of a URL
+    "offload.others": ("offload.core",),
     # which workers a node has
     "offload.crew": (
         "offload.core", "offload.ports", "offload.loading", "offload.settings", "offload.workers",
@@ -56,7 +58,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "offload.compose": (
         "offload.core", "offload.ports", "offload.clock", "offload.loading", "offload.settings", "offload.engine",
         "offload.stores", "offload.bells", "offload.blobs", "offload.egress", "offload.workers", "offload.http",
-        "offload.brokers", "offload.storage", "offload.telemetry", "offload.tracing", "offload.crew",
+        "offload.brokers", "offload.others", "offload.storage", "offload.telemetry", "offload.tracing", "offload.crew",
         "offload.previews",
     ),
     # how a wrapped application is called: in the server, and in its worker processes
@@ -93,6 +95,7 @@ MAY_USE: Mapping[str, tuple[str, ...]] = {
     "offload.stores.sqlite": ("apsw", "msgspec", "structlog"),
     "offload.stores.postgres": ("asyncpg", "msgspec"),
     "offload.storage": (),
+    "offload.others": (),
     "offload.bells": (),
     "offload.brokers": ("msgspec",),
     "offload.brokers.redis": ("redis",),
