@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,11 @@ def echo(value: Any) -> Any:
 def save(text: str, name: str, type: str) -> File:
     """Give back a text as a file."""
     return File(text.encode(), name=name, type=type)
+
+
+@job(queue="a-queue-whose-name-is-longer-than-a-phone-can-show-in-one-line")
+def a_job_whose_name_is_longer_than_a_phone_can_show_in_one_line(when: date, gift: bool = False) -> None:
+    """Be shown."""
 
 
 @job

@@ -1,5 +1,6 @@
 """What people do on the dashboard, in a real browser."""
 
+import json
 import os
 import re
 import signal
@@ -8,8 +9,10 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 from offload import Client
+from offload.client import Options
 from offload.testing import Receiver
 from tests import papers
 from tests.browser.chromium import dashboard, keep_screenshot
@@ -30,10 +33,18 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def drop(page: Any, name: str) -> None:
+    """Let go of a file over the field that takes files."""
+    made = "(name) => { const held = new DataTransfer(); held.items.add(new File(['x'], name)); return held; }"
+    page.locator(".drop").dispatch_event("drop", {"dataTransfer": page.evaluate_handle(made, name)})
+
+
 def test_a_picture_goes_up_its_job_says_how_far_it_is_and_the_result_is_shown_in_place(tmp_path: Path) -> None:
     (tmp_path / "green field.png").write_bytes(png(40, 30))
     with Server(JOBS, tmp_path / "data") as server, dashboard(server, "#/run") as page:
         page.get_by_role("link", name="copy").click()
+        drop(page, "words.txt")
+        page.get_by_role("button", name="Take away words.txt").click()
         page.get_by_label("image").set_input_files(tmp_path / "green field.png")
         page.get_by_label("width").fill("64")
         page.get_by_label("mode").select_option(label="fine")
@@ -145,21 +156,38 @@ def test_many_are_canceled_and_deleted(tmp_path: Path) -> None:
 
 def test_tasks_are_found_by_what_they_are_and_by_their_id(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data") as server, Client(server.url) as client:
-        one, other = (
-            client.submit("echo", value=1),
-            client.submit("echo", value=[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]),
-        )
+        said: Options = {"tags": {"customer": "42 a"}, "priority": 7}
+        one = client.submit("echo", value=[1, None, "it's"], options=said)
+        other = client.submit("echo", value=[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}])
         assert one.result() and other.result()
         with dashboard(server, "#/tasks") as page:
             page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 2")
             page.get_by_label("Job").select_option("fail")
             page.get_by_text("No task fits.").wait_for()
+            page.get_by_label("Job").select_option("")
+            page.get_by_label("Tag").fill("customer=42 a")
+            page.get_by_role("button", name="Find").click()
+            page.get_by_role("link", name=one.id[:8]).wait_for()
+            assert page.locator("tbody tr").count() == 1
+            page.get_by_label("Created after").fill("2100-01-01T00:00")
+            page.get_by_role("button", name="Find").click()
+            page.get_by_text("No task fits.").wait_for()
             page.get_by_label("Id").fill(other.id.upper())
             page.get_by_role("button", name="Find").click()
             page.get_by_role("heading", name=f"Task {other.id[:8]}").wait_for()
             assert page.locator("table.data tbody tr").last.all_inner_texts() == ["2\ty"]
+            page.goto(f"{server.url}/#/tasks/{one.id}")
+            page.get_by_role("heading", name=f"Task {one.id[:8]}").wait_for()
+            again = subprocess.run(["sh", "-c", page.locator("pre").last.inner_text()], capture_output=True, check=True)
+            like = client.get(json.loads(again.stdout)["id"])
+            assert (like.input, like.priority) == ({"value": [1, None, "it's"]}, 7)
             page.get_by_role("button", name="Python").click()
-            assert 'client.submit("echo", value=' in page.locator("pre").last.inner_text()
+            told = page.locator("pre").last.inner_text()
+            assert 'client.submit("echo", value=' in told
+            done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+            assert done.stdout == '[1, None, "it\'s"]\n'
+            tagged = [task.priority for task in client.find(tags=said["tags"])]
+            assert tagged == [7, 7, 7], "the first, curl's and Python's"
 
 
 def test_a_queue_is_paused_and_resumed(tmp_path: Path) -> None:
@@ -223,6 +251,9 @@ def test_with_keys_one_signs_in_and_sees_what_the_key_may(tmp_path: Path) -> Non
             page.get_by_role("button", name="Sign out").click()
             page.get_by_label("A key of this server").fill(admin)
             page.get_by_role("button", name="Sign in").click()
+            page.get_by_role("link", name="Tasks").click()
+            page.locator("tbody a.id").first.click()
+            page.get_by_text('-H "Authorization: Bearer $OFFLOAD_KEY"').wait_for()
             page.get_by_role("link", name="Keys").click()
             page.get_by_role("cell", name="anna").wait_for()
             keep_screenshot(page, "keys")
@@ -329,6 +360,11 @@ def test_callbacks_are_followed_live_on_their_own_page_and_on_their_task_s(tmp_p
             for each in (page, log):
                 each.locator("tr", has_text="task.done").get_by_text("PENDING").wait_for()
                 each.locator("tr", has_text="task.done").get_by_text("500").wait_for()
+            log.goto(f"{server.url}/#/")
+            log.get_by_role("heading", name="Callbacks that fail").wait_for()
+            log.get_by_role("row").filter(has_text=receiver.url.split("/")[2]).get_by_text("500").wait_for()
+            log.goto(f"{server.url}/#/callbacks")
+            log.get_by_text("PENDING").last.wait_for()
             page.get_by_role("button", name="Send task.done again").click()
             for each in (page, log):
                 each.locator("tr", has_text="task.done").get_by_text("DELIVERED").wait_for()

@@ -13,6 +13,7 @@ from tests.browser.chromium import dashboard, keep_screenshot
 from tests.servers import Server
 
 JOBS = Path(__file__).with_name("jobs_for_pages.py")
+LONG = "a_job_whose_name_is_longer_than_a_phone_can_show_in_one_line"
 AXE = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
 SERIOUS = ("serious", "critical")
 
@@ -25,11 +26,14 @@ def busy(tmp_path: Path) -> Iterator[tuple[Server, dict[str, str]]]:
         done = client.submit("count", to=3)
         client.submit("wait_for", gate="/nowhere/at/all")
         table = client.submit("echo", value=[{"name": f"row {n}", "size": n} for n in range(9)])
-        for task in (failed, done, table):
+        long = client.submit(LONG, {"when": "2026-01-02"}, options={"tags": {"a-long-tag" * 6: "and-its-value" * 15}})
+        for task in (failed, done, table, long):
             task.wait()
         yield server, {
             "overview": "#/", "tasks": "#/tasks", "failed": f"#/tasks/{failed.id}", "done": f"#/tasks/{done.id}",
-            "table": f"#/tasks/{table.id}", "jobs": "#/run", "run": "#/run/copy", "schedules": "#/schedules",
+            "table": f"#/tasks/{table.id}",
+            "long": f"#/tasks/{long.id}", "jobs": "#/run", "run": "#/run/copy",
+            "run-long": f"#/run/{LONG}", "schedules": "#/schedules",
             "callbacks": "#/callbacks", "keys": "#/keys", "promises": "#/promises",
         }  # fmt: skip
 

@@ -1,5 +1,5 @@
 // The frame around every page: where one is, who one is, and which page belongs to the address.
-import { html, render, useEffect, useState } from "./preact.js";
+import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { call, del, get, locked } from "./api.js";
 import { Callbacks } from "./callbacks.js";
 import { Keys } from "./keys.js";
@@ -63,13 +63,18 @@ function Page({ place, me }) {
 
 function Header({ place, me, onLeft }) {
   const { connected, overview } = useLive();
+  const bar = useRef(null);
+  useEffect(() => {
+    const here = bar.current.querySelector("[aria-current]");
+    if (here) bar.current.scrollLeft = here.offsetLeft - bar.current.offsetLeft - 16; // on a phone the pages are one row that moves
+  }, [place.parts[0]]);
   const leave = () => del("v1/session").finally(() => {
     disconnect();
     onLeft();
   });
   return html`<header>
     <a class="mark" href="#/"><img src="docs/mark.svg" alt="" width="22" height="22" /> offload</a>
-    <nav aria-label="Pages"><ul>${PAGES.filter(([, , scope]) => !scope || me.may(scope)).map(([path, name]) => html`<li>
+    <nav aria-label="Pages" ref=${bar}><ul>${PAGES.filter(([, , scope]) => !scope || me.may(scope)).map(([path, name]) => html`<li>
       <a href=${`#/${path}`} aria-current=${(place.parts[0] || "") === path ? "page" : undefined}>${name}</a></li>`)}
       <li><a href="docs">Reference</a></li></ul></nav>
     <span class=${`live ${connected ? "on" : "off"}`} role="status">${connected ? "live" : overview ? "connection lost" : "connecting"}</span>

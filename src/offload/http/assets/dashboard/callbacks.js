@@ -1,5 +1,5 @@
 // What was sent, or is to be sent, to whom: the log of callbacks, sending one again, trying a URL.
-import { html, useState } from "./preact.js";
+import { html, useEffect, useState } from "./preact.js";
 import { get, post } from "./api.js";
 import { clock, count, seconds, short } from "./format.js";
 import { useCallbackTurn } from "./live.js";
@@ -20,9 +20,13 @@ export function Callbacks({ query, go, me }) {
 
 export function Deliveries({ task, state, turn, me, shows }) {
   const moved = useCallbackTurn(task);
+  const [cursors, setCursors] = useState([""]);
+  const cursor = cursors[cursors.length - 1];
   const wanted = new URLSearchParams({ limit: "100" });
   if (task) wanted.set("task", task);
   if (state) wanted.set("state", state);
+  if (cursor) wanted.set("cursor", cursor);
+  useEffect(() => setCursors([""]), [task, state]);
   const [found, error, again] = useLoaded(() => get(`v1/callbacks?${wanted}`), [wanted.toString(), turn, moved]);
   const [run, busy, wrong] = useAction();
   if (!found) return html`<${Trouble} error=${error} />`;
@@ -45,7 +49,34 @@ export function Deliveries({ task, state, turn, me, shows }) {
       <td class="url">${each.url}</td>
       <td>${each.due_at ? clock(each.due_at) : "–"}</td>
       <td>${me.may("submit") ? html`<button type="button" disabled=${busy} onClick=${() => replay(each.id)} aria-label=${`Send ${each.type} again`}>Send again</button>` : null}</td>
-    </tr>`)}</tbody></table></div>`;
+    </tr>`)}</tbody></table></div>
+    ${cursor || found.next ? html`<p class="buttons">
+      <button type="button" disabled=${!cursor} onClick=${() => setCursors(cursors.slice(0, -1))}>Newer</button>
+      <button type="button" disabled=${!found.next} onClick=${() => setCursors([...cursors, found.next])}>Older</button></p>` : null}`;
+}
+
+/** Those that fail, by the host that does not take them; only when there are any. */
+export function Failing() {
+  const moved = useCallbackTurn();
+  const [found] = useLoaded(() => get("v1/callbacks?state=PENDING&limit=1000"), [moved]);
+  const hosts = new Map();
+  for (const each of found ? found.callbacks : []) {
+    if (!each.last) continue;
+    const host = new URL(each.url).host;
+    const before = hosts.get(host) || { waiting: 0, newest: each, next: each.due_at };
+    const newest = each.last.at > before.newest.last.at ? each : before.newest;
+    hosts.set(host, { waiting: before.waiting + 1, newest, next: each.due_at < before.next ? each.due_at : before.next });
+  }
+  if (!hosts.size) return null;
+  return html`<h2>Callbacks that fail</h2>
+    <div class="scroll"><table>
+      <thead><tr><th scope="col">Host</th><th scope="col" class="number">Waiting</th><th scope="col">Last answer</th><th scope="col">When</th><th scope="col">Next try</th></tr></thead>
+      <tbody>${[...hosts].map(([host, { waiting, newest, next }]) => html`<tr key=${host}>
+        <th scope="row" class="name"><a href="#/callbacks?state=PENDING">${host}</a></th>
+        <td class="number">${count(waiting)}${found.next ? "+" : ""}</td>
+        <td class="name">${newest.last.status_code || newest.last.error}</td>
+        <td>${clock(newest.last.at)}</td><td>${clock(next)}</td>
+      </tr>`)}</tbody></table></div>`;
 }
 
 function TryUrl() {

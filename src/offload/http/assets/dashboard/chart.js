@@ -15,7 +15,7 @@ export function Chart({ title, lines, step, unit }) {
     </figcaption>
     <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${`${title}, the last hour. ${said}`}>
       ${[0.25, 0.5, 0.75].map((part) => html`<line class="grid" x1="0" x2=${WIDTH} y1=${HEIGHT * part} y2=${HEIGHT * part} />`)}
-      ${lines.map((line) => html`<path class=${`line ${line.kind}`} d=${path(line.values, top)} />`)}
+      ${[...lines].reverse().map((line) => html`<path class=${`line ${line.kind}`} d=${path(line.values, top)} />`)}
     </svg>
     <p class="scale"><span>${Math.round((lines[0].values.length * step) / 60)} min ago</span><span>0 – ${shown(top)} ${unit}</span><span>now</span></p>
   </figure>`;
@@ -36,6 +36,7 @@ function last(values) {
 }
 
 function shown(value) {
+  if (Number.isInteger(value)) return String(value);
   return value >= 100 ? String(Math.round(value)) : value >= 10 ? value.toFixed(1) : String(Number(value.toFixed(2)));
 }
 

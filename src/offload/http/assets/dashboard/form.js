@@ -7,7 +7,8 @@ export function parametersOf(schema) {
   const needed = schema.required || [];
   return Object.entries(schema.properties || {}).map(([name, raw]) => {
     const found = plain(resolve(raw, schema));
-    return { name, needed: needed.includes(name), fallback: raw.default, about: raw.description || found.description || "", kind: kindOf(found), schema: found };
+    const kind = kindOf(found);
+    return { name, needed: needed.includes(name), fallback: raw.default, about: raw.description || found.description || "", kind, schema: found, example: kind === "json" ? example(found, schema) : "" };
   });
 }
 
@@ -39,7 +40,8 @@ function Input({ id, parameter, value, onValue, wrong }) {
   if (kind === "integer" || kind === "number") {
     return html`<input ...${shared} type="number" step=${kind === "integer" ? 1 : "any"} min=${schema.minimum} max=${schema.maximum} placeholder=${hint} value=${value ?? ""} onInput=${set} />`;
   }
-  if (kind === "json") return html`<textarea ...${shared} rows="4" spellcheck="false" placeholder=${hint || example(schema)} value=${value ?? ""} onInput=${set}></textarea>`;
+  if (kind === "json") return html`<textarea ...${shared} rows="4" spellcheck="false" placeholder=${parameter.fallback === undefined || parameter.fallback === null ? parameter.example : JSON.stringify(parameter.fallback)} value=${value ?? ""} onInput=${set}></textarea>`;
+  if (kind === "text" && schema.format === "date") return html`<input ...${shared} type="date" value=${value ?? ""} onInput=${set} />`;
   return html`<textarea ...${shared} rows="1" placeholder=${hint} value=${value ?? ""} onInput=${set}></textarea>`;
 }
 
@@ -106,6 +108,13 @@ function kindOf(schema) {
   return schema.type === "string" ? "text" : "json";
 }
 
-function example(schema) {
-  return schema.type === "array" ? "[…]" : schema.type === "object" || schema.properties ? "{…}" : "any JSON";
+/** Writes down what a value could look like: its fields by name, two levels deep. */
+function example(schema, root, depth = 0) {
+  const found = plain(resolve(schema, root));
+  const inner = (each) => (depth < 2 ? example(each, root, depth + 1) : "…");
+  if (found.default !== undefined && depth) return JSON.stringify(found.default);
+  if (found.type === "array") return found.items ? `[${inner(found.items)}, …]` : "[…]";
+  if (found.properties) return `{${Object.entries(found.properties).map(([name, each]) => `"${name}": ${inner(each)}`).join(", ")}}`;
+  if (found.type === "object") return "{…}";
+  return { string: '"…"', integer: "1", number: "1.5", boolean: "true" }[found.type] || (depth ? "…" : "any JSON");
 }

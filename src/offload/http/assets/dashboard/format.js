@@ -26,9 +26,14 @@ export function seconds(value) {
   if (value < 0.001) return "0 s";
   if (value < 1) return `${Math.round(value * 1000)} ms`;
   if (value < 60) return `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
-  if (value < 3600) return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
-  if (value < 86400) return `${Math.floor(value / 3600)} h ${Math.round((value % 3600) / 60)} min`;
-  return `${Math.floor(value / 86400)} d ${Math.round((value % 86400) / 3600)} h`;
+  if (value < 3600) return parted(Math.round(value), 60, "min", "s");
+  if (value < 86400) return parted(Math.round(value / 60), 60, "h", "min");
+  return parted(Math.round(value / 3600), 24, "d", "h");
+}
+
+function parted(value, size, large, small) {
+  const rest = value % size;
+  return `${Math.floor(value / size)} ${large}${rest ? ` ${rest} ${small}` : ""}`;
 }
 
 export function clock(iso) {

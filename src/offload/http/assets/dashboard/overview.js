@@ -1,6 +1,7 @@
 // What goes on at a glance: queues, the last hour, workers, callbacks that fail.
 import { html, useEffect, useState } from "./preact.js";
 import { get, post } from "./api.js";
+import { Failing } from "./callbacks.js";
 import { Chart, series } from "./chart.js";
 import { bytes, clock, count, rate, seconds, short } from "./format.js";
 import { useLive } from "./live.js";
@@ -27,6 +28,7 @@ export function Overview({ me }) {
     <${Hour} history=${history} queues=${queues.map((queue) => queue.name)} />
     <h2>Queues</h2>
     <${Queues} queues=${queues} admin=${me.admin} />
+    <${Failing} />
     ${me.admin ? html`<${Nodes} />` : null}
     ${overview.workers ? html`<h2>Workers of this node</h2><${Workers} workers=${overview.workers} />` : null}`;
 }
@@ -66,7 +68,7 @@ function Queues({ queues, admin }) {
         <th scope="col" class="number">Oldest wait</th><th scope="col" class="number">New task waits</th><th scope="col"><span class="hidden">Actions</span></th>
       </tr></thead>
       <tbody>${queues.map((queue) => html`<tr key=${queue.name}>
-        <th scope="row"><a href=${`#/tasks?queue=${encodeURIComponent(queue.name)}`}>${queue.name}</a><small>${queue.jobs.join(", ")}</small></th>
+        <th scope="row" class="name"><a href=${`#/tasks?queue=${encodeURIComponent(queue.name)}`}>${queue.name}</a><small>${queue.jobs.join(", ")}</small></th>
         <td><span class=${`badge ${queue.state}`}>${queue.state}</span></td>
         <td class="number">${count(queue.queued)}</td>
         <td class="number">${count(queue.running)}</td>

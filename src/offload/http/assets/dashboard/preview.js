@@ -79,7 +79,7 @@ function isFile(value) {
   return value !== null && typeof value === "object" && typeof value.url === "string" && typeof value.size === "number" && /\/v1\/tasks\/[0-9a-f-]{36}\//.test(value.url) && value.url.startsWith("/") && !value.url.startsWith("//");
 }
 
-function isTable(value) {
+export function isTable(value) {
   return Array.isArray(value) && value.length > 1 && value.every((row) => row !== null && typeof row === "object" && !Array.isArray(row)) && columnsOf(value).length <= 20;
 }
 

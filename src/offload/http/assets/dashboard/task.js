@@ -2,14 +2,15 @@
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { del, get, post, url } from "./api.js";
 import { Deliveries } from "./callbacks.js";
-import { bytes, clock, count, seconds, short } from "./format.js";
+import { between, clock, count, seconds, short } from "./format.js";
 import { Badge, Confirm, Empty, Fact, Progress, Title, Trouble, useAction, useLoaded } from "./parts.js";
-import { File, Value } from "./preview.js";
+import { File, Value, isTable } from "./preview.js";
 import { Snippets } from "./snippets.js";
 import { Timeline } from "./timeline.js";
 
 const FINAL = ["DONE", "FAILED", "CANCELED", "DELETED"];
 const LOG_MOST = 400000;
+const OUTPUTS_MOST = 100;
 
 export function TaskPage({ id, go, me }) {
   const [events, setEvents] = useState([]);
@@ -31,11 +32,11 @@ export function TaskPage({ id, go, me }) {
       ${task.error.traceback ? html`<details open><summary>Traceback</summary><pre tabindex="0">${task.error.traceback}</pre></details>` : null}` : null}
     <h2>Input</h2>
     <${Input} input=${task.input} />
-    ${outputs.length ? html`<h2>${final ? "Outputs before it ended" : "Outputs so far"}</h2><ol class="outputs">${outputs.map((event) => html`<li key=${event.n}><${Value} value=${event.data} /></li>`)}</ol>` : null}
+    <${Outputs} outputs=${outputs} final=${final} />
     ${task.status === "DONE" ? html`<h2>Result</h2><${Result} task=${task} />` : null}
     <${Log} events=${events} running=${!final} />
     ${task.callback ? html`<h2>Callbacks</h2><${Deliveries} task=${task.id} turn=${moves} me=${me} />` : null}
-    <${Snippets} task=${task} />`;
+    <${Snippets} task=${task} locked=${me.locked} />`;
 }
 
 function Facts({ task }) {
@@ -46,7 +47,7 @@ function Facts({ task }) {
     ${task.position !== undefined ? html`<${Fact} name="Tasks before it">${count(task.position)}<//>` : null}
     ${task.eta_seconds !== undefined ? html`<${Fact} name="Ends in about">${seconds(task.eta_seconds)}<//>` : null}
     <${Fact} name="Created">${clock(task.created_at)}<//>
-    ${task.finished_at ? html`<${Fact} name="Finished">${clock(task.finished_at)}<//>` : null}
+    ${task.finished_at ? html`<${Fact} name="Finished">${clock(task.finished_at)}<//><${Fact} name="In all">${seconds(between(task.created_at, task.finished_at))}<//>` : null}
     ${task.deadline_at ? html`<${Fact} name="Must start by">${clock(task.deadline_at)}<//>` : null}
     ${task.expires_at ? html`<${Fact} name="Data kept until">${clock(task.expires_at)}<//>` : null}
     ${Object.entries(task.tags).map(([name, value]) => html`<${Fact} name=${`Tag ${name}`}>${value}<//>`)}
@@ -87,7 +88,19 @@ function Result({ task }) {
   if (task.result !== null) return html`<${Value} value=${task.result} />`;
   if (!task.result_type) return task.expires_at && new Date(task.expires_at) < new Date() ? html`<${Empty}>not kept any more<//>` : html`<${Value} value=${null} />`;
   const file = { name: `result of ${short(task.id)}`, type: task.result_type, size: task.result_size, url: url(task.links.result) };
-  return html`<${File} file=${file} /><p class="dim">${task.result_type}, ${bytes(task.result_size)}</p>`;
+  return html`<${File} file=${file} />`;
+}
+
+/** What a generator gave: like objects as one table, other things one by one; the newest when there are very many. */
+function Outputs({ outputs, final }) {
+  if (!outputs.length) return null;
+  const before = Math.max(0, outputs.length - OUTPUTS_MOST);
+  const shown = outputs.slice(before);
+  const values = shown.map((event) => event.data);
+  return html`<h2>${final ? "Outputs before it ended" : "Outputs so far"}</h2>
+    ${before ? html`<p class="dim">the newest ${OUTPUTS_MOST} of ${count(outputs.length)}</p>` : null}
+    ${isTable(values) ? html`<${Value} value=${values} />`
+      : html`<ol class="outputs" start=${before + 1}>${shown.map((event) => html`<li key=${event.n}><${Value} value=${event.data} /></li>`)}</ol>`}`;
 }
 
 function Log({ events, running }) {

@@ -54,14 +54,14 @@ function Row({ task, marked, onMark }) {
   return html`<tr>
     <td><input type="checkbox" aria-label=${`Mark task ${short(task.id)}`} checked=${marked} onChange=${(event) => onMark(task.id, event.target.checked)} /></td>
     <th scope="row"><a class="id" href=${`#/tasks/${task.id}`}>${short(task.id)}</a></th>
-    <td>${task.job}<small>${task.queue}</small></td>
+    <td class="name">${task.job}<small>${task.queue}</small></td>
     <td><${Badge} status=${task.status} reason=${task.reason} />
       ${task.status === "RUNNING" && task.progress ? html`<${Progress} value=${task.progress.fraction} label=${`progress of task ${short(task.id)}`} />` : null}</td>
     <td>${clock(task.created_at)}</td>
     <td class="number">${seconds(between(task.queued_at, task.started_at))}</td>
     <td class="number">${seconds(between(task.started_at, task.finished_at))}</td>
     <td class="number">${task.attempt} / ${task.max_attempts}</td>
-    <td>${Object.entries(task.tags).map(([name, value]) => html`<a class="tag" href=${`#/tasks?tag=${encodeURIComponent(`${name}=${value}`)}`}>${name}=${value}</a> `)}</td>
+    <td class="tags">${Object.entries(task.tags).map(([name, value]) => html`<a class="tag" href=${`#/tasks?tag=${encodeURIComponent(`${name}=${value}`)}`}>${name}=${value}</a> `)}</td>
   </tr>`;
 }
 
@@ -85,7 +85,7 @@ function Find({ query, go, jobs, queues }) {
     <label>Tag<input name="tag" placeholder="customer=42" value=${query.get("tag") || ""} /></label>
     <label>Created after<input name="after" type="datetime-local" value=${query.get("after") || ""} /></label>
     <label>Created before<input name="before" type="datetime-local" value=${query.get("before") || ""} /></label>
-    <label>Id<input name="id" placeholder="8c0f…" pattern=${"[0-9a-fA-F\\-]{36}"} title="the whole id of a task" /></label>
+    <label>Id<input name="id" placeholder="8c0f4c7e-…" pattern=${"[0-9a-fA-F\\-]{36}"} title="the whole id of a task" /></label>
     <button type="submit" class="primary">Find</button>
   </form>`;
 }
