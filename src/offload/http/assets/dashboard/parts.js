@@ -5,6 +5,13 @@ export function Badge({ status, reason }) {
   return html`<span class=${`badge ${status.toLowerCase()}`}>${status}${reason && reason !== "canceled" ? html` <small>${reason}</small>` : null}</span>`;
 }
 
+/** Tags, each a way to all tasks that have it. */
+export function Tags({ tags }) {
+  const pairs = Object.entries(tags).map((pair) => pair.join("="));
+  if (!pairs.length) return null;
+  return html`<span class="tags">${pairs.map((pair) => html`<a class="tag" href=${`#/tasks?tag=${encodeURIComponent(pair)}`}>${pair}</a>`)}</span>`;
+}
+
 export function Trouble({ error }) {
   if (!error) return null;
   const lines = (error.errors || []).map((each) => `${(each.loc || []).join(".")}: ${each.message}`);

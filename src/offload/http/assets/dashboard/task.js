@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "./preact.js";
 import { del, get, post, url } from "./api.js";
 import { Deliveries } from "./callbacks.js";
 import { between, clock, count, seconds, short } from "./format.js";
-import { Badge, Confirm, Empty, Fact, Progress, Title, Trouble, useAction, useLoaded } from "./parts.js";
+import { Badge, Confirm, Empty, Fact, Progress, Tags, Title, Trouble, useAction, useLoaded } from "./parts.js";
 import { File, Value, isTable } from "./preview.js";
 import { Snippets } from "./snippets.js";
 import { Timeline } from "./timeline.js";
@@ -24,6 +24,7 @@ export function TaskPage({ id, go, me }) {
   const outputs = task.status === "DONE" ? [] : outputsOfAttempt(events);
   return html`<${Title}>Task ${short(id)}<//>
     <p class="head"><${Badge} status=${task.status} reason=${task.reason} /> <strong>${task.job}</strong> <span class="dim id">${task.id}</span></p>
+    <${Tags} tags=${task.tags} />
     <${Actions} task=${task} go=${go} me=${me} again=${again} />
     ${task.status === "RUNNING" ? html`<div role="status"><${Progress} value=${progress ? progress.data.fraction : null} /><p>${progress ? progress.data.message : "Running…"}</p></div>` : null}
     <${Facts} task=${task} />
@@ -50,7 +51,6 @@ function Facts({ task }) {
     ${task.finished_at ? html`<${Fact} name="Finished">${clock(task.finished_at)}<//><${Fact} name="In all">${seconds(between(task.created_at, task.finished_at))}<//>` : null}
     ${task.deadline_at ? html`<${Fact} name="Must start by">${clock(task.deadline_at)}<//>` : null}
     ${task.expires_at ? html`<${Fact} name="Data kept until">${clock(task.expires_at)}<//>` : null}
-    ${Object.entries(task.tags).map(([name, value]) => html`<${Fact} name=${`Tag ${name}`}>${value}<//>`)}
   </dl>`;
 }
 
@@ -86,6 +86,7 @@ function Input({ input }) {
 
 function Result({ task }) {
   if (task.result !== null) return html`<${Value} value=${task.result} />`;
+  if (task.result_type === "application/json" && task.result_size <= 4) return html`<${Value} value=${null} />`; // it is the word null
   if (!task.result_type) return task.expires_at && new Date(task.expires_at) < new Date() ? html`<${Empty}>not kept any more<//>` : html`<${Value} value=${null} />`;
   const file = { name: `result of ${short(task.id)}`, type: task.result_type, size: task.result_size, url: url(task.links.result) };
   return html`<${File} file=${file} />`;

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { Bulk } from "./bulk.js";
 import { between, clock, seconds, short } from "./format.js";
 import { useLive } from "./live.js";
-import { Badge, Empty, Progress, Title, Trouble, useLoaded } from "./parts.js";
+import { Badge, Empty, Progress, Tags, Title, Trouble, useLoaded } from "./parts.js";
 
 const STATUSES = ["CREATED", "QUEUED", "RUNNING", "DONE", "FAILED", "CANCELED", "DELETED"];
 const PAGE = 50;
@@ -61,7 +61,7 @@ function Row({ task, marked, onMark }) {
     <td class="number">${seconds(between(task.queued_at, task.started_at))}</td>
     <td class="number">${seconds(between(task.started_at, task.finished_at))}</td>
     <td class="number">${task.attempt} / ${task.max_attempts}</td>
-    <td class="tags">${Object.entries(task.tags).map(([name, value]) => html`<a class="tag" href=${`#/tasks?tag=${encodeURIComponent(`${name}=${value}`)}`}>${name}=${value}</a> `)}</td>
+    <td class="tags"><${Tags} tags=${task.tags} /></td>
   </tr>`;
 }
 
