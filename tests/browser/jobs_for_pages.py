@@ -58,8 +58,8 @@ def save(text: str, name: str, type: str) -> File:
     return File(text.encode(), name=name, type=type)
 
 
-@job(queue="a-queue-whose-name-is-longer-than-a-phone-can-show-in-one-line")
-def a_job_whose_name_is_longer_than_a_phone_can_show_in_one_line(when: date, gift: bool = False) -> None:
+@job(queue="a-queue-that-is-called-more-than-a-phone-can-show-in-one-line")
+def a_job_that_is_called_more_than_a_phone_can_show_in_one_line(when: date, gift: bool = False) -> None:
     """Be shown."""
 
 

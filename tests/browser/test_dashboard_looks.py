@@ -13,7 +13,7 @@ from tests.browser.chromium import dashboard, keep_screenshot
 from tests.servers import Server
 
 JOBS = Path(__file__).with_name("jobs_for_pages.py")
-LONG = "a_job_whose_name_is_longer_than_a_phone_can_show_in_one_line"
+LONG = "a_job_that_is_called_more_than_a_phone_can_show_in_one_line"
 AXE = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
 SERIOUS = ("serious", "critical")
 
