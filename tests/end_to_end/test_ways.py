@@ -126,13 +126,17 @@ def test_what_fails_is_tried_again_and_what_comes_too_late_or_too_soon_is_not_ru
 
 
 def test_a_full_queue_says_so_and_takes_tasks_again_when_there_is_room(http: httpx2.Client, tmp_path: Path) -> None:
-    body = {"gate": str(tmp_path / "gate")}
-    answers = [http.post("/v1/jobs/wait_for", json=body) for _ in range(41)]
-    assert [answer.status_code for answer in answers] == [202] * 40 + [503], answers[-1].text
-    assert answers[-1].json()["code"] == "QueueFull"
+    body, ids = {"gate": str(tmp_path / "gate")}, list[str]()
+    while (answer := http.post("/v1/jobs/wait_for", json=body)).status_code == 202:
+        ids.append(answer.json()["id"])
+    assert (answer.status_code, answer.json()["code"]) == (503, "QueueFull"), answer.text
+    slack = 0 if asked_for().store == "sqlite" else 1  # on a database a node counts what others may have let in
+    assert abs(len(ids) - 40) <= slack
     (tmp_path / "gate").touch()
-    assert {ended(http, accepted(answer))["status"] for answer in answers[:40]} == {"DONE"}
-    assert ended(http, accepted(http.post("/v1/jobs/wait_for", json=body)))["status"] == "DONE"
+    assert {ended(http, task_id)["status"] for task_id in ids} == {"DONE"}
+    while (answer := http.post("/v1/jobs/wait_for", json=body)).status_code == 503:
+        assert slack, answer.text
+    assert ended(http, accepted(answer))["status"] == "DONE"
 
 
 def test_a_killed_server_knows_its_tasks_its_files_and_its_keys_again(tmp_path: Path) -> None:

@@ -116,4 +116,4 @@ class Neighbours:
         heard, self._heard = self._heard, set()
         for topic in heard & self._rereads.keys():
             await self._rereads[topic]()
-        self._parts.traffic.sync(await self._parts.store.depths())
+        self._parts.traffic.sync(await self._parts.store.depths(), alone=self._parts.ringer.alone)

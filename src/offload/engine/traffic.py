@@ -11,6 +11,8 @@ from offload.ports import Clock, Depth
 
 RUN_WEIGHT = 0.1
 """How much the newest run counts in a job's mean run time."""
+DISBELIEVED_MAX = 100
+"""How often in a row the store's count of the tasks of a queue is passed over by the only node that moves them."""
 UNSEEN_SHARE = 8
 """The queues are counted again when a node let in one part in so many of the room that was left."""
 
@@ -27,6 +29,9 @@ class _Queue:
     queued: int = 0
     ready: int = 0
     running: int = 0
+    moved: bool = False
+    """Whether anything came, went or began since the last count of the store."""
+    disbelieved: int = 0
     oldest_at: Seconds | None = None
     arrivals: RateMeter = field(default_factory=RateMeter)
     completions: RateMeter = field(default_factory=RateMeter)
@@ -104,7 +109,7 @@ class Traffic:
 
     def came(self, task: Task) -> None:
         """A task entered its queue: submitted, run or revived."""
-        entry = self._entry(task.queue)
+        entry = self._moved(task.queue)
         entry.tasks += 1
         entry.queued += 1
         entry.bytes += task.input_bytes
@@ -112,11 +117,11 @@ class Traffic:
 
     def grew(self, queue: str, grown_bytes: int) -> None:
         """Files that a queued or running task named by URL are here: it holds so much more."""
-        self._entry(queue).bytes += grown_bytes
+        self._moved(queue).bytes += grown_bytes
 
     def left(self, task: Task) -> None:
         """A task left its queue for good; `task` is as it was before."""
-        entry = self._entry(task.queue)
+        entry = self._moved(task.queue)
         entry.tasks = max(0, entry.tasks - 1)
         entry.bytes = max(0, entry.bytes - task.input_bytes)
         if task.status is Status.QUEUED:
@@ -126,12 +131,12 @@ class Traffic:
             entry.completions.add(self._clock.monotonic())
 
     def claimed(self, task: Task) -> None:
-        entry = self._entry(task.queue)
+        entry = self._moved(task.queue)
         entry.queued, entry.running = max(0, entry.queued - 1), entry.running + 1
 
     def returned(self, task: Task) -> None:
         """A task went back from RUNNING to its queue."""
-        entry = self._entry(task.queue)
+        entry = self._moved(task.queue)
         entry.queued, entry.running = entry.queued + 1, max(0, entry.running - 1)
 
     def ran(self, job: str, seconds: Seconds) -> None:
@@ -177,20 +182,31 @@ class Traffic:
     def waiting(self, queue: str) -> int:
         return self._entry(queue).queued
 
-    def sync(self, depths: Sequence[Depth]) -> None:
-        """Take the store's counts: they include what other nodes did."""
-        for entry in self._queues.values():
-            entry.tasks = entry.bytes = entry.queued = entry.ready = entry.running = entry.unseen = 0
-            entry.oldest_at = None
+    def sync(self, depths: Sequence[Depth], *, alone: bool = False) -> None:
+        """Take the store's counts: they include what other nodes did.
+
+        A count of what moves meanwhile may have tasks twice or not at all, and a queue would be full too early. A node
+        that is alone has counted every move itself, and believes the store when there was none.
+        """
+        counted = {name: _Queue(entry.capacity) for name, entry in self._queues.items()}
         for depth in depths:
-            entry = self._entry(depth.queue)
-            entry.tasks += depth.queued + depth.running
-            entry.queued += depth.queued
-            entry.ready += depth.ready
-            entry.running += depth.running
-            entry.bytes += depth.bytes
+            total = counted.setdefault(depth.queue, _Queue(Capacity()))
+            total.tasks += depth.queued + depth.running
+            total.queued += depth.queued
+            total.ready += depth.ready
+            total.running += depth.running
+            total.bytes += depth.bytes
             if depth.oldest_at is not None:
-                entry.oldest_at = min(depth.oldest_at, entry.oldest_at or depth.oldest_at)
+                total.oldest_at = min(depth.oldest_at, total.oldest_at or depth.oldest_at)
+        for name, total in counted.items():
+            entry = self._entry(name)
+            entry.queued, entry.ready, entry.running = total.queued, total.ready, total.running
+            entry.bytes, entry.oldest_at, entry.unseen = total.bytes, total.oldest_at, 0
+            moves, entry.moved = entry.moved or entry.coming_tasks > 0, False
+            if alone and moves and entry.disbelieved < DISBELIEVED_MAX:
+                entry.disbelieved += 1
+                continue
+            entry.disbelieved, entry.tasks = 0, total.tasks
 
     def view(self, queue: str, *, paused: bool, jobs: tuple[str, ...]) -> QueueView:
         entry, at = self._queues[queue], self._clock.monotonic()
@@ -221,6 +237,11 @@ class Traffic:
         return Load(
             tasks=entry.tasks + entry.coming_tasks, bytes=entry.bytes + entry.coming_bytes, drain_per_second=drain
         )
+
+    def _moved(self, queue: str) -> _Queue:
+        entry = self._entry(queue)
+        entry.moved = True
+        return entry
 
     def _entry(self, queue: str) -> _Queue:
         entry = self._queues.get(queue)

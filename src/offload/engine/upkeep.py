@@ -94,7 +94,7 @@ class Reaper:
             if written:
                 self._written(change, dispatcher)
         if parts.ringer.alone:  # else the queues are counted more often, by another loop
-            parts.traffic.sync(await parts.store.depths())
+            parts.traffic.sync(await parts.store.depths(), alone=True)
         self._due_at = await parts.store.next_due(now)
         dispatcher.look_everywhere()
         if len(overdue) == BATCH:

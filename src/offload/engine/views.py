@@ -50,12 +50,12 @@ class Views:
             raise QueueDoesNotExist(queue, self._parts.catalog.queues)
 
     async def queues(self) -> list[QueueView]:
-        self._parts.traffic.sync(await self._parts.store.depths())
+        self._parts.traffic.sync(await self._parts.store.depths(), alone=self._parts.ringer.alone)
         return [self._queue(name) for name in self._parts.catalog.queues]
 
     async def queue(self, name: str) -> QueueView:
         self.known_queue(name)
-        self._parts.traffic.sync(await self._parts.store.depths())
+        self._parts.traffic.sync(await self._parts.store.depths(), alone=self._parts.ringer.alone)
         return self._queue(name)
 
     async def logs(self, scope: Scope, task_id: str) -> AsyncIterator[str]:
