@@ -10,7 +10,7 @@ from offload.core import transitions
 from offload.core.callback import delivery_of
 from offload.core.outcome import Failed
 from offload.core.retry import Retry
-from offload.core.task import Callback, Moment, Progress, Reason, Status, Task, TaskError, TaskEvent
+from offload.core.task import Callback, FileRef, Moment, Progress, Reason, Status, Task, TaskError, TaskEvent
 from offload.core.transitions import Event, Facts
 from offload.engine.ledger import _progress_event
 from offload.engine.views import View
@@ -100,6 +100,17 @@ def callback_example() -> str:
     return json.dumps(body, indent=1, ensure_ascii=False)
 
 
+def task_example() -> str:
+    """Return a task that waits for its second attempt, as a client reads it."""
+    file = FileRef(blob="", name="cat.jpg", type="image/jpeg", size=48_213, field="image")
+    task = _task(
+        job="resize", queue="images", attempt=1, files=(file,), tags={"customer": "42"},
+        input=b'{"width":320,"image":null}', error=TaskError(type="OSError", message="the disk is busy"),
+    )  # fmt: skip
+    shown = json.loads(task_json(View(task=task, position=7, eta_seconds=41.5), 65_536))
+    return json.dumps(shown, indent=1, ensure_ascii=False)
+
+
 def _life() -> list[TaskEvent]:
     task = _task()
     claimed = transitions.decide(task, Event.CLAIM, _facts(1))
@@ -139,7 +150,8 @@ def _facts(seconds: float, **more: typing.Any) -> Facts:
 
 
 def _task(**more: typing.Any) -> Task:
-    return Task(
-        id="8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34", job="read_pages", queue="default", status=Status.QUEUED,
-        created_at=NINE, queued_at=NINE, run_at=NINE, input=b'{"pages":4}', **more,
-    )  # fmt: skip
+    usual = {
+        "id": "8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34", "job": "read_pages", "queue": "default", "status": Status.QUEUED,
+        "created_at": NINE, "queued_at": NINE, "run_at": NINE, "input": b'{"pages":4}',
+    }  # fmt: skip
+    return Task(**{**usual, **more})

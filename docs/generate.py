@@ -306,6 +306,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "client-methods": client_methods,
     "metrics": metrics,
     "operations": operations,
+    "task": lambda: fenced("json", events_told.task_example()),
     "event-kinds": lambda: table(["event", "when", "its data"], events_told.kinds()),
     "event-fields": lambda: table(["field", "of", "what it says"], events_told.fields()),
     "event-example": lambda: fenced("text", events_told.example()),

@@ -52,9 +52,10 @@ class Reader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop_server()
-        for process in (*self._others, self._shell):
+        for process in (self._server, *self._others, self._shell):
             self._stop(process)
+        if self._server is not None and self._server.stdout is not None:
+            self._server.stdout.close()
         for pipe in (self._shell.stdin, self._shell.stdout):
             assert pipe is not None
             pipe.close()

@@ -31,14 +31,18 @@ EXTRAS = re.compile(r"(?:offload|\.)\[([^\]]*)\]")
 
 def shell(block: Block) -> None:
     """Each line is shell; each command of ours one that is taken, each extra one there is, each URL a route."""
-    read = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
-    assert read.returncode == 0, read.stderr
+    is_shell(block.text)
     for line in block.text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         while words and (words[0] == "export" or VARIABLE.match(words[0])):
             variable(words.pop(0))
         if words:
             SHELL[words[0]](words)
+
+
+def is_shell(text: str) -> None:
+    read = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert read.returncode == 0, read.stderr
 
 
 def offload(words: list[str]) -> None:
@@ -118,3 +122,12 @@ CHECKS: Mapping[str, Callable[[Block], None]] = {
 }
 RUN = ("console", "python", "js", "nginx", "sql")
 """What other tests run: in a shell, by Python, Node, nginx and PostgreSQL."""
+SPELLING: Mapping[str, Callable[[str], object]] = {
+    "text": str,
+    "sh": is_shell,
+    "py": lambda text: compile(text, "block", "exec"),
+    "toml": tomllib.loads,
+    "json": json.loads,
+    "yaml": yaml.safe_load,
+}
+"""What reads a block that only its reader could run."""

@@ -1,13 +1,17 @@
 """The reference is complete: it is what the code says, and every code, setting, metric and flag is in it."""
 
+import json
 import re
 import subprocess
 import sys
 
+import msgspec
+
 from offload.core import errors
+from offload.engine.herald import Message
 from offload.http.problems import PROBLEMS
 from offload.settings import SPECS
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, blocks
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -46,3 +50,10 @@ def test_every_flag_of_every_command_is_documented() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "src/offload/cli").glob("*.py"))
     flags = set(re.findall(r'add_argument\([^)]*?"(--[a-z-]+)"', sources))
     assert flags and not (missing := sorted(flag for flag in flags if flag not in page)), f"cli.md lacks {missing}"
+
+
+def test_the_message_of_a_task_that_is_shown_has_the_fields_of_one() -> None:
+    (shown,) = (block for block in blocks(ROOT / "docs/how-to/amqp-workers.md") if block.language == "json")
+    fields = msgspec.structs.fields(Message)
+    needed = {field.encode_name for field in fields if field.required}
+    assert needed <= set(json.loads(shown.text)) <= {field.encode_name for field in fields}
