@@ -38,10 +38,11 @@ class Outcome:
 
 
 def main() -> int:
-    """Run what was asked for; only a run of all is kept."""
+    """Run what was asked for; the table is written anew after each run."""
     parser = argparse.ArgumentParser(prog="python -m tests.combinations", description=__doc__)
     parser.add_argument("combinations", nargs="*", type=combination_of, help="as postgresql+redis+s3; all by default")
     parser.add_argument("--long", action="store_true", help=f"run the long ones everywhere, not only on {LONG_ON}")
+    parser.add_argument("--keep", action="store_true", help="keep the table also when only some were named")
     options = parser.parse_args()
     began = datetime.datetime.now(datetime.UTC)
     page = RESULTS / f"{began:%Y-%m-%d-%H%M}-combinations.md"
@@ -52,7 +53,7 @@ def main() -> int:
     for on, stories in runs:
         outcomes.append(run(on, stories))
         print(line(outcomes[-1]), *(f"  {name}" for name in outcomes[-1].failed), sep="\n", flush=True)
-        if not options.combinations:
+        if options.keep or not options.combinations:
             page.write_text(table(outcomes, title))
     return int(any(outcome.failed for outcome in outcomes))
 
