@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task
+from celery.exceptions import Ignore
 
 app = Celery("shop", broker=os.environ["BROKER_URL"], backend=os.environ["RESULT_URL"])
 app.conf.update(
@@ -13,6 +14,7 @@ app.conf.update(
     task_routes={"*.mail": {"queue": "mails"}},
     broker_connection_retry_on_startup=True,
     broker_transport_options={"visibility_timeout": 3600},
+    result_expires=int(os.environ.get("RESULT_SECONDS", "86400")),
 )
 
 
@@ -65,6 +67,11 @@ def sleep_surely(trace: str, seconds: float) -> str:
 @app.task(time_limit=1)  # type: ignore[untyped-decorator]
 def endless() -> None:
     time.sleep(600)
+
+
+@app.task  # type: ignore[untyped-decorator]
+def shrug() -> None:
+    raise Ignore
 
 
 @app.task  # type: ignore[untyped-decorator]

@@ -19,6 +19,7 @@ from tests.servers import Server
 
 APP = "tests.end_to_end.celery_app"
 JOB = "tests-end_to_end-celery_app-"
+DEEP = os.environ.get("CELERY_DEEP")
 FAST = ("--celery-lost-seconds", "5", "--lease-seconds", "3", "--heartbeat-seconds", "0.5", "--sweep-seconds", "0.2")
 
 
@@ -55,10 +56,12 @@ class Shop:
         return len(trace.read_text().split()) if trace.exists() else 0
 
 
-def shop(folder: Path, broker: RedisServer | RabbitServer, result: str, stack: ExitStack) -> Shop:
-    env = {"BROKER_URL": broker.url, "RESULT_URL": result}
+def shop(
+    folder: Path, broker: RedisServer | RabbitServer, result: str, stack: ExitStack, *flags: str, **more: str
+) -> Shop:
+    env = {"BROKER_URL": broker.url, "RESULT_URL": result, **more}
     worker = stack.enter_context(CeleryWorker(APP, folder, env, "-Q", "celery,mails"))
-    server = stack.enter_context(Server("", folder / "data", "--celery", APP, *FAST, env=env))
+    server = stack.enter_context(Server("", folder / "data", "--celery", APP, *FAST, *flags, env=env))
     return Shop(folder=folder, env=env, broker=broker, stack=stack, server=server, worker=worker)
 
 
@@ -146,17 +149,25 @@ def test_what_a_worker_takes_with_it_ends_with_a_reason(on_redis: Shop, tmp_path
 
 
 @pytest.mark.deadline(240)
-def test_what_is_gone_from_broker_and_results_does_not_run_for_ever(on_redis: Shop, tmp_path: Path) -> None:
+def test_what_nobody_can_tell_the_end_of_ends_all_the_same(on_redis: Shop, tmp_path: Path) -> None:
     shop = on_redis
     assert isinstance(shop.broker, RedisServer)
-    trace = tmp_path / "trace"
-    shop.worker.kill()
-    task_id = shop.begun("sleep_once", trace=str(trace), seconds=0)  # its workers were there a moment ago
-    shop.broker.say("FLUSHALL")
-    shop.worker.start()
-    lost = shop.task(task_id, 60)
-    assert (lost["status"], lost["reason"]) == ("FAILED", "worker_lost") and shop.runs(trace) == 0
-    assert "lost it" in lost["error"]["message"]
+    once, surely = tmp_path / "once", tmp_path / "surely"
+    ended = shop.worker.log().count(" succeeded in ")
+    ids = [shop.begun(f"sleep_{name}", trace=str(tmp_path / name), seconds=1.5) for name in ("once", "surely")]
+    shop.until(lambda: shop.runs(once) == shop.runs(surely) == 1, "both to begin")
+    shop.server.pause()
+    shop.until(lambda: shop.worker.log().count(" succeeded in ") >= ended + 2, "both to end")
+    shop.broker.say("FLUSHALL")  # their results go before anybody has read them, and the worker's queues as well
+    shop.server.resume()
+    shrugged = shop.submit("shrug").json()["id"]
+    lost = shop.task(ids[0], 60)
+    assert (lost["status"], lost["reason"], lost["error"]["type"]) == ("FAILED", "worker_lost", "CeleryTaskLost")
+    assert "there is no result" in lost["error"]["message"] and shop.runs(once) == 1
+    assert shop.task(ids[1], 60)["status"] == "DONE" and shop.runs(surely) == 2, "Celery too would run it again"
+    ignored = shop.task(shrugged, 60)
+    assert (ignored["status"], ignored["reason"]) == ("FAILED", "worker_lost"), "an Ignore leaves no result"
+    assert shop.submit("add", 40, a=40, b=2).json() == 42
 
 
 @pytest.mark.deadline(240)
@@ -188,7 +199,7 @@ def test_a_server_that_is_killed_or_stopped_hears_how_its_tasks_end(on_redis: Sh
 
 
 @pytest.mark.deadline(300)
-@pytest.mark.parametrize("results", ["rpc", "redis"] if os.environ.get("CELERY_DEEP") else ["rpc"])
+@pytest.mark.parametrize("results", ["rpc", "redis"] if DEEP else ["rpc"])
 def test_rabbitmq_carries_the_messages_as_well(tmp_path: Path, results: str) -> None:
     with ExitStack() as stack:
         rabbit = stack.enter_context(RabbitServer(tmp_path / "rabbit"))

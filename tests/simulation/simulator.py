@@ -19,7 +19,10 @@ from offload.core.task import ALL, FINAL, Reason, Status, Task, TaskError
 from offload.engine.parts import Timing
 from offload.ports import TaskStore
 from offload.ports.bell import Bell
+from offload.ports.schedules import ScheduleStore
 from offload.stores.memory import MemoryStore
+from offload.stores.memory_schedules import MemorySchedules
+from tests.simulation.recurring import Recurring
 from tests.unit.engine.kit import HandClock, Kit, Together, kit
 
 
@@ -38,7 +41,12 @@ def once() -> int:
     return 1
 
 
-CATALOG = Catalog.of_jobs(quick, stubborn, once)
+@job(every="40s", catch_up="all")
+def tick() -> int:
+    return 1
+
+
+CATALOG = Catalog.of_jobs(quick, stubborn, once, tick)
 
 
 @dataclass
@@ -56,10 +64,9 @@ class History:
 class HesitantStore:
     """A store that lets others go first, before and after every call: what can cross, will. A frozen one waits."""
 
-    def __init__(self, store: MemoryStore, chance: random.Random) -> None:
+    def __init__(self, store: object, chance: random.Random, thawed: asyncio.Event) -> None:
         self._store, self._chance = store, chance
-        self.thawed = asyncio.Event()
-        self.thawed.set()
+        self.thawed = thawed
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
@@ -108,6 +115,7 @@ class Simulation:
     nodes: list[Kit]
     stores: list[HesitantStore]
     chance: random.Random
+    recurring: Recurring
 
     def any(self) -> Kit:
         return self.chance.choice(self.nodes)
@@ -127,18 +135,30 @@ async def simulate(seed: int, steps: int, root: Path, *, nodes: int = 1) -> Hist
     """Run `steps` random steps, let everything come to rest, and check the invariants."""
     chance, history = random.Random(seed), History()
     together = Lossy(chance) if nodes > 1 else None
-    it = Simulation(nodes=[], stores=[], chance=chance)
+    found: list[MemoryStore] = []
+    stores: list[HesitantStore] = []
 
     def hesitant(memory: MemoryStore) -> TaskStore:
-        it.stores.append(HesitantStore(memory, chance))
-        return cast(TaskStore, it.stores[-1])
+        found.append(memory)
+        thawed = asyncio.Event()
+        thawed.set()
+        stores.append(HesitantStore(memory, chance, thawed))
+        return cast(TaskStore, stores[-1])
+
+    def hesitant_too(schedules: MemorySchedules) -> ScheduleStore:
+        return cast(ScheduleStore, HesitantStore(schedules, chance, stores[-1].thawed))
 
     async with AsyncExitStack() as stack:
+        kits: list[Kit] = []
         for number in range(nodes):
             opened = kit(root / str(number), CATALOG, places=chance.choice([1, 2, 5]), wrap_store=hesitant,
-                         timing=TIMING, together=together, node=f"node-{number}")  # fmt: skip
-            it.nodes.append(await stack.enter_async_context(opened))
-            it.nodes[-1].workers.cancels_at_once = chance.random() < 0.5
+                         wrap_schedules=hesitant_too, timing=TIMING, together=together,
+                         node=f"node-{number}")  # fmt: skip
+            kits.append(await stack.enter_async_context(opened))
+            kits[-1].workers.cancels_at_once = chance.random() < 0.5
+        it = Simulation(nodes=kits, stores=stores, chance=chance, recurring=Recurring(kits, found[0]))
+        stack.push_async_callback(it.recurring.stop)
+        await it.recurring.start()
         clients: set[asyncio.Task[None]] = set()
         for _ in range(steps):
             clients.add(asyncio.create_task(_step(it, chance, history)))
@@ -146,14 +166,15 @@ async def simulate(seed: int, steps: int, root: Path, *, nodes: int = 1) -> Hist
                 await asyncio.sleep(0)
             if nodes > 1 and chance.random() < 0.3:
                 await asyncio.sleep(0.003)  # let the nodes renew and sweep now and then
-        await _rest(it, clients)
+        await _rest(it, clients, history)
         await _check(it, history)
         history.counts["stale"] = sum(node.engine.stats.stale_results for node in it.nodes)
     return history
 
 
 async def _step(it: Simulation, chance: random.Random, history: History) -> None:
-    kinds = {_submit: 5, _end: 6, _cancel: 2, _revive: 1, _delete: 1, _leap: 2, _pause: 1, _run: 1}
+    kinds = {_submit: 5, _end: 6, _cancel: 2, _revive: 1, _delete: 1, _leap: 2, _pause: 1, _run: 1, _cut_off: 1,
+             _reschedule: 1}  # fmt: skip
     if len(it.nodes) > 1:
         kinds |= {_freeze: 2, _leap: 3}
     kind = chance.choices(list(kinds), list(kinds.values()))[0]
@@ -234,6 +255,15 @@ async def _delete(it: Simulation, chance: random.Random, history: History) -> No
 
 async def _leap(it: Simulation, chance: random.Random, history: History) -> None:
     it.clock.at += chance.choice([0.1, 1.0, 7.0, 40.0])
+    it.recurring.wake()
+
+
+async def _cut_off(it: Simulation, chance: random.Random, history: History) -> None:
+    await it.recurring.cut_off(chance)
+
+
+async def _reschedule(it: Simulation, chance: random.Random, history: History) -> None:
+    await it.recurring.pause_or_resume(chance)
 
 
 async def _pause(it: Simulation, chance: random.Random, history: History) -> None:
@@ -248,15 +278,17 @@ async def _freeze(it: Simulation, chance: random.Random, history: History) -> No
     it.clock.at += chance.choice([0.0, 100.0])
     await asyncio.sleep(chance.choice([0.0, 0.01, 0.05]))
     store.thawed.set()
+    it.recurring.wake()
 
 
-async def _rest(it: Simulation, clients: set[asyncio.Task[None]]) -> None:
+async def _rest(it: Simulation, clients: set[asyncio.Task[None]], history: History) -> None:
     """Stop the troubles and let all attempts succeed until nothing moves."""
     async with asyncio.timeout(30):
         while any(not client.done() for client in clients):
             await _let_all_succeed(it)
         for client in clients:
             client.result()
+        history.accepted += await it.recurring.settle()
         for queue in CATALOG.queues:
             await it.any().engine.set_paused(queue, False)
         while it.running() or any(depth.queued or depth.running for depth in await it.nodes[0].store.depths()):

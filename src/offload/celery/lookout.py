@@ -140,7 +140,9 @@ class Lookout:
 
 def _why(one: Attempt) -> str:
     if one.begun:
-        return "the Celery worker that had it is gone, and so is its result"
+        return (
+            "no Celery worker has it any more and there is no result: its worker died, or the result was deleted unread"
+        )
     return "no Celery worker has it, it does not wait in the broker, and there is no result: one of them has lost it"
 
 

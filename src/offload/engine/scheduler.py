@@ -64,6 +64,8 @@ class Scheduler:
         clock = self._parts.clock
         if abs(clock.now() - clock.monotonic() - self._offset) > JUMP_SECONDS:
             await self._mend()
+        if self._engine.schedules.leaving:
+            await self._engine.schedules.remove_undeclared()
         now = clock.now()
         seconds = POLL_SECONDS
         full: set[str] = set()

@@ -12,6 +12,7 @@ from offload.core.schedule import Definition, Schedule, changed, new_schedule
 from offload.core.schedule_errors import ScheduleDoesNotExist, ScheduleIsDeclared, WrongSchedule
 from offload.core.task import ALL, Scope
 from offload.engine.parts import Parts
+from offload.engine.roll import MISSED_BEATS
 
 log = logging.getLogger("offload.schedules")
 
@@ -29,6 +30,9 @@ class Schedules:
         self._listener: Callable[[], None] = lambda: None
         self.troubles: dict[tuple[str, str], str] = {}
         """Why due times of a schedule, by owner and name, wait on this node."""
+        self._declared_in = ""
+        self.leaving: set[str] = set()
+        """Schedules that our file does not declare any more, but whose jobs other nodes still run."""
 
     def listen(self, listener: Callable[[], None]) -> None:
         self._listener = listener
@@ -74,18 +78,36 @@ class Schedules:
 
     async def declare(self, source: str) -> None:
         """Bring the stored schedules in line with the ones that the jobs of `source` declare."""
-        declared_in = _name_of(source)
+        self._declared_in = declared_in = _name_of(source)
         for job in self._parts.catalog.jobs.values():
             if job.recurrence is not None:
                 what = Definition(job=job.name, recurrence=job.recurrence, catch_up=job.catch_up)
                 await self._declare(job.name, what, declared_in)
-        for schedule in await self.all():
-            job_now = self._parts.catalog.jobs.get(schedule.name)
-            if schedule.declared_in == declared_in and (job_now is None or job_now.recurrence is None):
+        for schedule in await self.remove_undeclared():
+            if schedule.what.job not in self._parts.catalog.jobs:
+                log.warning("schedule %s waits: %s", schedule.name, self.trouble(schedule))
+
+    async def remove_undeclared(self) -> list[Schedule]:
+        """Remove what our file declared once and does not any more; return every schedule that stays.
+
+        One whose job another node runs stays until that node is gone: it may be of another file of the same name.
+        """
+        found, stays = await self.all(), []
+        elsewhere = await self._run_elsewhere() if any(map(self._is_undeclared, found)) else {}
+        self.leaving, before = set(), self.leaving
+        for schedule in found:
+            if not self._is_undeclared(schedule):
+                stays.append(schedule)
+            elif (node := elsewhere.get(schedule.name)) is None:
                 await self._parts.schedules.delete(schedule.owner, schedule.name)
                 log.info("schedule %s is no longer declared, and removed", schedule.name)
-            elif schedule.what.job not in self._parts.catalog.jobs:
-                log.warning("schedule %s waits: %s", schedule.name, self.trouble(schedule))
+            else:
+                self.leaving.add(schedule.name)
+                if schedule.name not in before:
+                    log.warning(
+                        "schedule %s is not declared here, and stays while node %s runs it", schedule.name, node
+                    )
+        return stays
 
     async def all(self) -> list[Schedule]:
         """Return every schedule of every owner."""
@@ -104,6 +126,11 @@ class Schedules:
                 if not found.declared_in:
                     log.warning("schedule %s was made by request; from now on it is what the code declares", name)
                 what = msgspec.structs.replace(what, paused=found.what.paused)
+                if found.declared_in and found.what != what and (node := (await self._run_elsewhere()).get(name)):
+                    log.warning(
+                        "schedule %s is from now on what this node declares; node %s runs a job of that name as well, "
+                        "and jobs of one name share their schedule: if they are not the same, rename one", name, node,
+                    )  # fmt: skip
             if await self._write(found, "", name, what, declared_in=declared_in) is not None:
                 return
 
@@ -135,6 +162,17 @@ class Schedules:
         self._listener()
         self._parts.ringer.topic(SCHEDULES)
         return schedule
+
+    def _is_undeclared(self, schedule: Schedule) -> bool:
+        job = self._parts.catalog.jobs.get(schedule.name)
+        return schedule.declared_in == self._declared_in and (job is None or job.recurrence is None)
+
+    async def _run_elsewhere(self) -> dict[str, str]:
+        """Return the jobs that other nodes run, each with one of those nodes."""
+        parts = self._parts
+        oldest = parts.clock.now() - MISSED_BEATS * parts.timing.heartbeat_seconds
+        others = [node for node in await parts.nodes.all() if node.name != parts.node and node.seen_at >= oldest]
+        return {job: node.name for node in others if not node.stopping for job in node.jobs}
 
     async def _check_count(self, owner: str) -> None:
         if len(await self._parts.schedules.find(Scope(owner=owner), limit=SCHEDULES_MAX)) >= SCHEDULES_MAX:

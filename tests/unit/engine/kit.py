@@ -23,9 +23,11 @@ from offload.engine.traffic import Traffic
 from offload.ports import Blobs, Listener, Note, Room, TaskStore, Work, WorkerState
 from offload.ports.bell import Bell
 from offload.ports.broker import Broker
+from offload.ports.schedules import ScheduleStore
 from offload.ports.tracing import Tracer
 from offload.stores.memory import MemoryStore
 from offload.stores.memory_nodes import MemoryNodes
+from offload.stores.memory_schedules import MemorySchedules
 
 START = 1_800_000_000.0
 
@@ -153,6 +155,7 @@ async def kit(
     capacity: Capacity | None = None,
     timing: Timing | None = None,
     wrap_store: Callable[[MemoryStore], TaskStore] | None = None,
+    wrap_schedules: Callable[[MemorySchedules], ScheduleStore] | None = None,
     wrap_blobs: Callable[[LocalBlobs], Blobs] | None = None,
     fetching: Fetching | None = None,
     uploading: Uploading | None = None,
@@ -182,7 +185,7 @@ async def kit(
         deliveries=memory.deliveries,
         nodes=shared.nodes,
         history=memory.history,
-        schedules=memory.schedules,
+        schedules=memory.schedules if wrap_schedules is None else wrap_schedules(memory.schedules),
         blobs=blobs,
         workers=workers,
         egress=Door(allow=["127.0.0.0/8"]),
@@ -199,8 +202,7 @@ async def kit(
         files_at=files_at,
         broker=broker,
     )
-    engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=0), clock)
-    await engine.start()
+    await (engine := Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=0), clock)).start()
     try:
         yield Kit(engine=engine, store=store, workers=workers, clock=clock)
     finally:

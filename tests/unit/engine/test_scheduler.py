@@ -21,6 +21,7 @@ from offload.core.task import ALL, Status, Task
 from offload.engine.keyring import Keyring
 from offload.engine.scheduler import Scheduler
 from offload.ports import Added, Filter
+from offload.ports.nodes import NodeState
 from offload.ports.schedules import Firing
 from offload.stores.memory import MemoryStore
 from tests.unit.engine.kit import START, Kit, kit
@@ -295,6 +296,28 @@ async def test_another_jobs_file_leaves_what_it_does_not_declare_alone(tmp_path:
         assert {found.name for found in await it.kit.engine.schedules.all()} == {"mine", "tick"}
 
 
+async def test_what_another_node_still_runs_is_not_removed_before_that_node_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scheduled(tmp_path, Catalog.of_jobs(tick, nightly, noop)) as it:
+        schedules, nodes = it.kit.engine.schedules, it.kit.engine.parts.nodes
+        now = it.kit.clock.at
+        await nodes.beat(NodeState(name="b", version="1", started_at=now, seen_at=now, serves=True, jobs=("nightly",)))
+        changed = Catalog.of_jobs(_every_hour(), noop).jobs
+        await _declare_anew(it, changed)
+        assert [found.name for found in await schedules.all()] == ["nightly", "tick"]
+        assert "nightly is not declared here, and stays while node b runs it" in caplog.text
+        assert "tick is from now on" not in caplog.text, "nobody else runs that one"
+        object.__setattr__(it.kit.engine.parts, "catalog", Catalog(jobs=changed))
+        await it.set_on(60)  # so the node is gone
+        await until_async(lambda: _is_gone(it, "nightly"))
+        await nodes.beat(
+            NodeState(name="c", version="1", started_at=now, seen_at=now + 60, serves=True, jobs=("tick",))
+        )
+        await _declare_anew(it, Catalog.of_jobs(tick).jobs)
+        assert "tick is from now on what this node declares; node c runs a job of that name as well" in caplog.text
+
+
 async def test_a_thousand_that_are_due_at_once_all_make_their_task(tmp_path: Path) -> None:
     async with scheduled(tmp_path, schedulers=2) as it:
         names = [f"s{n}" for n in range(1000)]
@@ -320,6 +343,10 @@ async def _declare_anew(it: Scheduled, jobs: Mapping[str, object], source: str =
     object.__setattr__(parts, "catalog", Catalog(jobs=jobs))  # type: ignore[arg-type]
     await it.kit.engine.schedules.declare(source)
     object.__setattr__(parts, "catalog", kept)
+
+
+async def _is_gone(it: Scheduled, name: str) -> bool:
+    return name not in [found.name for found in await it.kit.engine.schedules.all()]
 
 
 async def _count(it: Scheduled, name: str, count: int) -> bool:
