@@ -33,7 +33,11 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def draw(data: bytes, number: int = 1, limits: Limits | None = None) -> Preview:
-    return await previews(limits).page(pieces(data), size=len(data), number=number)
+    return await draw_with(previews(limits), data, number)
+
+
+async def draw_with(drawer: PdfPreviews, data: bytes, number: int = 1) -> Preview:
+    return await drawer.page(pieces(data), size=len(data), number=number)
 
 
 async def refused(data: bytes, number: int = 1, limits: Limits | None = None) -> str:
@@ -148,26 +152,34 @@ async def test_the_process_that_draws_can_do_nothing_else_and_goes_with_whoever_
     limits = Path(f"/proc/{process.pid}/limits").read_text()
     assert process.rlimit(psutil.RLIMIT_CPU) == (50, 51), limits
     assert process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0), limits
-    assert 0 < process.rlimit(psutil.RLIMIT_AS)[1] <= 1024**3, limits
+    assert process.rlimit(psutil.RLIMIT_AS) == (Limits().memory_bytes_max,) * 2, limits
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     assert drawing() == []
 
 
-async def test_two_are_drawn_at_once_a_few_wait_and_more_are_told_to_come_back() -> None:
-    drawer = previews(Limits(at_once_max=2, waiting_max=1, wait_seconds_max=0.2, seconds_max=60, cpu_seconds_max=50))
-    data = papers.endless()
-    both = [asyncio.ensure_future(drawer.page(pieces(data), size=len(data), number=1)) for _ in range(2)]
+async def test_two_are_drawn_at_once_one_waits_and_more_are_told_to_come_back() -> None:
+    drawer = previews(Limits(at_once_max=2, waiting_max=1, wait_seconds_max=50, seconds_max=60, cpu_seconds_max=50))
+    data, small = papers.endless(), papers.paper("x")
+    both = [asyncio.ensure_future(draw_with(drawer, data)) for _ in range(2)]
     await until_it_draws()
-    small = papers.paper("x")
-    third = asyncio.ensure_future(drawer.page(pieces(small), size=len(small), number=1))
+    third = asyncio.ensure_future(draw_with(drawer, small))
     await asyncio.sleep(0)
     with pytest.raises(TryAgain, match="try again in 3 s"):
-        await drawer.page(pieces(small), size=len(small), number=1)
-    with pytest.raises(TryAgain):
-        await third
-    assert len(drawing()) <= 2
+        await draw_with(drawer, small)
+    assert len(drawing()) <= 2 and not third.done()
     for each in both:
         each.cancel()
     await asyncio.gather(*both, return_exceptions=True)
-    assert (await drawer.page(pieces(small), size=len(small), number=1)).pages == 1
+    assert (await third).pages == 1, "its turn has come"
+
+
+async def test_whoever_waits_too_long_is_told_to_come_back() -> None:
+    drawer = previews(Limits(at_once_max=1, wait_seconds_max=0.1, seconds_max=60, cpu_seconds_max=50))
+    first = asyncio.ensure_future(draw_with(drawer, papers.endless()))
+    await until_it_draws()
+    with pytest.raises(TryAgain):
+        await draw_with(drawer, papers.paper("x"))
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (await draw_with(drawer, papers.paper("x"))).pages == 1, "no place was lost"
