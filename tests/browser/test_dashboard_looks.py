@@ -64,13 +64,13 @@ def test_axe_finds_nothing_serious_on_any_page(tmp_path: Path, scheme: str) -> N
 
 
 def test_dark_rooms_get_a_dark_page(tmp_path: Path) -> None:
-    with Server(JOBS, tmp_path / "data") as server:
+    with Server(JOBS, tmp_path / "data") as server, dashboard(server) as page:
+        settle(page)
         light = {}
         for scheme in ("light", "dark"):
-            with dashboard(server, color_scheme=scheme) as page:
-                settle(page)
-                colour = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-                light[scheme] = sum(map(int, colour.removeprefix("rgb(").rstrip(")").split(",")))
+            page.emulate_media(color_scheme=scheme)
+            colour = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+            light[scheme] = sum(map(int, colour.removeprefix("rgb(").rstrip(")").split(",")))
         assert light["light"] > 600 and light["dark"] < 150
 
 

@@ -93,6 +93,10 @@ async def test_what_goes_on_is_looked_up_once_for_all_who_watch(tmp_path: Path) 
                 continue
         passed = at.server.engine.clock.monotonic() - begun
         assert store.looks - before <= passed / LOOK_SECONDS + 2
+        await stack.aclose()
+        async with asyncio.timeout(30):
+            while any("Feed._run" in repr(task) for task in asyncio.all_tasks()):  # nobody watches: nobody looks
+                await asyncio.sleep(0.01)
 
 
 async def test_its_stream_tells_whose_callbacks_moved_to_who_may_see_them(tmp_path: Path) -> None:

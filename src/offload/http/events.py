@@ -1,7 +1,8 @@
 """A task's events as server-sent events: resumable by number, with a sign of life while nothing happens."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -23,7 +24,7 @@ RETRY_MS = 1_000
 class EventAnswer(Response):
     """Sends events as they come; ends when the reader has gone or does not read."""
 
-    def __init__(self, call: Call, texts: AsyncIterator[bytes]) -> None:
+    def __init__(self, call: Call, texts: AsyncGenerator[bytes, None]) -> None:
         super().__init__(b"", 200)
         self.raw_headers[:] = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -63,9 +64,10 @@ class EventAnswer(Response):
 
     async def _send_all(self, send: Send, read_seconds_max: Seconds) -> None:
         await send({"type": "http.response.body", "body": b"retry: %d\n\n" % RETRY_MS, "more_body": True})
-        async for body in self._texts:
-            async with asyncio.timeout(read_seconds_max):
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+        async with aclosing(self._texts) as texts:  # a reader that has gone is watched for no longer
+            async for body in texts:
+                async with asyncio.timeout(read_seconds_max):
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def get_events(call: Call) -> Response:
@@ -106,7 +108,7 @@ def event_text(event: TaskEvent) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.n, event.kind.encode(), data)
 
 
-async def _texts(call: Call, task_id: str, after: int) -> AsyncIterator[bytes]:
+async def _texts(call: Call, task_id: str, after: int) -> AsyncGenerator[bytes, None]:
     async for events in call.engine.streams.follow(call.sees, task_id, after=after, beat_seconds=BEAT_SECONDS):
         yield b"".join(map(event_text, events)) or b": still here\n\n"
 

@@ -1,6 +1,6 @@
 """How the whole node does, in one answer and as one stream: what the dashboard shows."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any
 
@@ -45,11 +45,11 @@ async def get_promises(call: Call) -> Response:
     return json_answer(encode({**msgspec.structs.asdict(call.config.promises), **tables()}))
 
 
-async def _follow(call: Call) -> AsyncIterator[bytes]:
+async def _follow(call: Call) -> AsyncGenerator[bytes, None]:
     moves = call.engine.callbacks.moves
     told, moved, quiet = Told(), moves.number, 0
     feed_of = partial(Feed, call.engine, now=partial(_now, call), history=partial(_history, call))
-    with call.feeds.watched((call.admin, call.owner), feed_of) as feed:
+    with call.feeds.watched(call.sees, feed_of) as feed:
         while await feed.next(told) and _may_still(call):
             news = feed.news(told)
             if (some := moves.since(moved, call.sees)) is not None:

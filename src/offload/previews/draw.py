@@ -85,7 +85,11 @@ def restrict(cpu_seconds: int, memory_bytes: int, parent: int) -> None:
     ):
         hard = resource.getrlimit(which)[1]
         top = most + more if hard == resource.RLIM_INFINITY else min(most + more, hard)
-        resource.setrlimit(which, (min(most, top), top))
+        try:
+            resource.setrlimit(which, (min(most, top), top))
+        except (OSError, ValueError):  # a system may know a limit and refuse to set it
+            if sys.platform == "linux":
+                raise
 
 
 def confine() -> None:
