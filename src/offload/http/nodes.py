@@ -4,6 +4,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from offload.engine.engine import Engine
 from offload.http.call import Call
 from offload.http.present import encode, json_answer, rfc3339
 from offload.ports.nodes import NodeState
@@ -11,9 +12,12 @@ from offload.ports.nodes import NodeState
 
 async def list_nodes(call: Call) -> Response:
     """Every node that was seen in the last hour; `present` tells which may be counted on."""
-    roll = call.engine.roll
-    present = {call.engine.parts.node, *(node.name for node in roll.others())}
-    return json_answer(encode({"nodes": [_shown(node, node.name in present) for node in await roll.all()]}))
+    return json_answer(encode({"nodes": await nodes_shown(call.engine)}))
+
+
+async def nodes_shown(engine: Engine) -> list[dict[str, Any]]:
+    present = {engine.parts.node, *(node.name for node in engine.roll.others())}
+    return [_shown(node, node.name in present) for node in await engine.roll.all()]
 
 
 def _shown(node: NodeState, present: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from offload.core.keys import KeyScope
 from offload.http.openapi_parts import Operation, answer, json_answer, operation
-from offload.http.schemas import Schema, array, closed, integer, nullable, number, ref, text
+from offload.http.schemas import NODE, Schema, array, closed, integer, nullable, number, ref, text
 
 EVENTS = "text/event-stream"
 
@@ -34,9 +34,10 @@ OVERVIEW = closed(
         "workers": array(WORKER),
         "worker_deaths": integer("Since this node started."),
         "callback_hosts_failing": integer(),
+        "nodes": array(NODE),
         "history": HISTORY,
     },
-    optional=("ready", "checks", "workers", "worker_deaths", "callback_hosts_failing"),
+    optional=("ready", "checks", "workers", "worker_deaths", "callback_hosts_failing", "nodes"),
 )
 WORDS: Schema = {"type": "object", "additionalProperties": text()}
 NUMBERS: Schema = {"type": "object", "additionalProperties": number()}

@@ -14,6 +14,7 @@ from offload.core.task import Seconds
 from offload.http.call import Call
 from offload.http.events import EventAnswer
 from offload.http.feeds import Feed, Told, event_lines
+from offload.http.nodes import nodes_shown
 from offload.http.operations import queues_shown
 from offload.http.present import encode, json_answer, rfc3339
 
@@ -87,6 +88,8 @@ async def _now(call: Call) -> dict[str, Any]:
         ]
         found["worker_deaths"] = engine.stats.worker_deaths
         found["callback_hosts_failing"] = await engine.callbacks.failing_hosts()
+        if not engine.parts.ringer.alone:
+            found["nodes"] = await nodes_shown(engine)
     return found
 
 

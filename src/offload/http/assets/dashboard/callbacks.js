@@ -5,6 +5,8 @@ import { clock, count, seconds, short } from "./format.js";
 import { useCallbackTurn } from "./live.js";
 import { Copy, Empty, Title, Trouble, useAction, useLoaded } from "./parts.js";
 
+const LIST_CALM_MS = 1000; // a list of all is asked for no more often, however much is sent
+const FAILING_CALM_MS = 3000;
 const STATES = ["PENDING", "DELIVERED", "GIVEN_UP"];
 
 export function Callbacks({ query, go, me }) {
@@ -19,7 +21,7 @@ export function Callbacks({ query, go, me }) {
 }
 
 export function Deliveries({ task, state, turn, me, shows }) {
-  const moved = useCallbackTurn(task);
+  const moved = useCallbackTurn(task, task ? 0 : LIST_CALM_MS);
   const [cursors, setCursors] = useState([""]);
   const cursor = cursors[cursors.length - 1];
   const wanted = new URLSearchParams({ limit: "100" });
@@ -57,8 +59,8 @@ export function Deliveries({ task, state, turn, me, shows }) {
 
 /** Those that fail, by the host that does not take them; only when there are any. */
 export function Failing() {
-  const moved = useCallbackTurn();
-  const [found] = useLoaded(() => get("v1/callbacks?state=PENDING&limit=1000"), [moved]);
+  const moved = useCallbackTurn("", FAILING_CALM_MS);
+  const [found] = useLoaded(() => get("v1/callbacks?state=PENDING&limit=200"), [moved]);
   const hosts = new Map();
   for (const each of found ? found.callbacks : []) {
     if (!each.last) continue;

@@ -2,7 +2,6 @@
 import { useEffect, useState } from "./preact.js";
 import { get, url } from "./api.js";
 
-const LIST_CALM_MS = 1000; // a list of all is asked for no more often, however much is sent
 const watchers = new Set();
 const callbackWatchers = new Set();
 let source = null;
@@ -52,8 +51,8 @@ function tellOfCallbacks(tasks) {
   for (const watcher of callbackWatchers) watcher(tasks);
 }
 
-/** Returns a number that grows when callbacks of this task, or of any, may look otherwise than before. */
-export function useCallbackTurn(task) {
+/** Returns a number that grows when callbacks of this task, or of any, may look otherwise than before; after `calmMs`. */
+export function useCallbackTurn(task, calmMs) {
   const [turn, setTurn] = useState(0);
   useEffect(() => {
     let timer = null;
@@ -63,7 +62,7 @@ export function useCallbackTurn(task) {
     };
     const hear = (tasks) => {
       if (task && tasks && !tasks.includes(task)) return;
-      timer = timer || setTimeout(look, task ? 0 : LIST_CALM_MS);
+      timer = timer || setTimeout(look, calmMs);
     };
     callbackWatchers.add(hear);
     return () => {

@@ -1,11 +1,11 @@
 // What goes on at a glance: queues, the last hour, workers, callbacks that fail.
-import { html, useEffect, useState } from "./preact.js";
-import { get, post } from "./api.js";
+import { html } from "./preact.js";
+import { post } from "./api.js";
 import { Failing } from "./callbacks.js";
 import { Chart, series } from "./chart.js";
 import { bytes, clock, count, rate, seconds, short } from "./format.js";
 import { useLive } from "./live.js";
-import { Empty, Fact, Title, Trouble, useAction, useLoaded } from "./parts.js";
+import { Empty, Fact, Title, Trouble, useAction } from "./parts.js";
 
 export function Overview({ me }) {
   const { overview, history } = useLive();
@@ -28,8 +28,8 @@ export function Overview({ me }) {
     <${Hour} history=${history} queues=${queues.map((queue) => queue.name)} />
     <h2>Queues</h2>
     <${Queues} queues=${queues} admin=${me.admin} />
-    <${Failing} />
-    ${me.admin ? html`<${Nodes} />` : null}
+    ${overview.callback_hosts_failing === 0 ? null : html`<${Failing} />`}
+    <${Nodes} nodes=${overview.nodes || []} />
     ${overview.workers ? html`<h2>Workers of this node</h2><${Workers} workers=${overview.workers} />` : null}`;
 }
 
@@ -105,17 +105,8 @@ function Workers({ workers }) {
   </table></div>`;
 }
 
-const NODES_SECONDS = 5;
-
 /** All nodes of the store, when there are others than the one that answers. */
-function Nodes() {
-  const [turn, setTurn] = useState(0);
-  useEffect(() => {
-    const timer = setInterval(() => setTurn((before) => before + 1), NODES_SECONDS * 1000);
-    return () => clearInterval(timer);
-  }, []);
-  const [found] = useLoaded(() => get("v1/nodes"), [turn]);
-  const nodes = found ? found.nodes : [];
+function Nodes({ nodes }) {
   if (nodes.length < 2) return null;
   return html`<h2>Nodes</h2>
     <div class="scroll"><table>
