@@ -152,6 +152,19 @@ def client_methods() -> str:
     return "\n".join(parts)
 
 
+def client_replies() -> str:
+    from offload import client
+
+    parts = []
+    kinds = [getattr(client, name) for name in client.__all__]
+    for kind in (kind for kind in kinds if hasattr(kind, "__struct_fields__") or kind is client.NewTask):
+        above = [f"{base.__name__}, and also" for base in kind.__bases__ if base.__name__ in client.__all__]
+        rows = [[f"`{name}`", f"`{type_}`", said] for name, type_, said in _documented(kind)]
+        text = " ".join([*(f"A {each}:" for each in above), inspect.cleandoc(kind.__doc__ or "") if not above else ""])
+        parts.append(f"### {kind.__name__}\n\n{text.strip()}\n\n{table(['field', 'type', 'what it says'], rows)}")
+    return "\n".join(parts)
+
+
 def metrics() -> str:
     from prometheus_client.core import CounterMetricFamily
 
@@ -304,6 +317,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "context": context,
     "client-options": client_options,
     "client-methods": client_methods,
+    "client-replies": client_replies,
     "metrics": metrics,
     "operations": operations,
     "task": lambda: fenced("json", events_told.task_example()),
