@@ -163,7 +163,7 @@ class Herald:
         facts = Facts(now=now, node=node_of(nonce), lease_until=now + parts.timing.lease_seconds)
         change = decide(task, Event.CLAIM, facts)
         if (await parts.store.apply([change]))[0]:
-            count_claimed(parts, change.after, now)
+            count_claimed(parts, change.after, now, here=False)
             self._dispatcher.fetch(change.after)
 
     async def _look_for_lost(self) -> None:

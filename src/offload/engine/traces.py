@@ -80,6 +80,8 @@ class Traces:
         if self._tracer is None:
             return
         run = self._runs.pop((task.key, task.attempt), None)
+        if run is None and isinstance(outcome, Unrun):
+            return  # it was claimed for somebody elsewhere, who never got it
         if run is None:
             begun = task.started_at or self._clock.now()
             run = self._tracer.begin(

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
 
-from offload.core.outcome import Unrun
+from offload.core.outcome import Succeeded, Unrun
 from offload.core.task import ALL, Status
 from offload.tracing import OtelTracer
 from tests.egress.test_downloads import DATA, gives
@@ -112,6 +113,19 @@ async def test_a_failed_attempt_says_so_but_not_what_it_said_and_each_attempt_ha
         outcomes = [(each.attributes or {})["offload.outcome"] for each in runs]
         assert outcomes == ["error", "given back", "succeeded"]
         assert (runs[0].status.status_code, runs[0].status.description) == (StatusCode.ERROR, "ValueError")
+
+
+async def test_a_claim_for_a_worker_elsewhere_that_comes_back_unrun_is_no_run(tmp_path: Path) -> None:
+    async with traced(tmp_path) as (it, traces):
+        task = await it.get(await submit(it, traceparent=GOOD))
+        own = it.engine.parts.traces
+        elsewhere = msgspec.structs.replace(task, attempt=7)
+        own.claimed(elsewhere, it.clock.at, here=False)
+        own.ended(elsewhere, Unrun())
+        own.claimed(elsewhere, it.clock.at, here=False)
+        own.ended(elsewhere, Succeeded(json=b"1"))
+        told = [each for each in await traces.spans() if (each.attributes or {})["offload.attempt"] == 7]
+        assert [each.name for each in told] == ["wait", "wait", "run noop"]
 
 
 async def test_what_is_fetched_and_told_takes_the_trace_along(tmp_path: Path) -> None:
