@@ -26,7 +26,7 @@ CONTAINER = "offload-test"
 
 
 class Azure:
-    """One server. AZURITE says where `azurite-blob` is, if it is not on the path."""
+    """One server, which a kill leaves empty. AZURITE says where `azurite-blob` is, if it is not on the path."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,6 +60,7 @@ class Azure:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environ, start_new_session=True)
         wait_until(self._is_ready, seconds=START_SECONDS, what=f"Azurite to start, see {self.folder}")
+        self.make_bucket()
         return self
 
     def kill(self) -> None:
@@ -97,9 +98,7 @@ class Azure:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def __enter__(self) -> Self:
-        self.start()
-        self.make_bucket()
-        return self
+        return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

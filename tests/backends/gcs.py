@@ -67,6 +67,13 @@ class Gcs:
     def environ(self) -> dict[str, str]:
         return {"GOOGLE_APPLICATION_CREDENTIALS": str(self._key_file)}
 
+    def kill(self) -> None:
+        self.server.kill()
+
+    def start(self) -> Self:
+        self.server.start()
+        return self
+
     def store(self, prefix: str | None = None) -> GCSStore:
         """Return a client of the library's own: what a test sees with it is not what our adapter says."""
         config = {"base_url": self.endpoint, "application_credentials": str(self._key_file)}

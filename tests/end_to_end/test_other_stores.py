@@ -18,12 +18,14 @@ from tests.backends.s3 import S3
 from tests.end_to_end.test_s3 import INPUTS, from_upload_to_deletion
 from tests.servers import Server
 
+DEEP = "AZURITE" in os.environ
+"""`make faults` says where it is."""
 PIECE = os.urandom(1024**2)
 LARGE = [PIECE] * 13
 """More than is sent in one piece."""
 
 
-@pytest.fixture(params=["gcs", *(["azure"] if "AZURITE" in os.environ else [])], scope="module")
+@pytest.fixture(params=["gcs", *(["azure"] if DEEP else [])], scope="module")
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gcs | Azure]:
     home = tmp_path_factory.mktemp("store")
     with ExitStack() as stack:
@@ -50,7 +52,29 @@ def test_files_are_objects_from_their_upload_to_their_deletion(store: Gcs | Azur
         assert done.status_code == 200 and done.content == b"".join(LARGE)
         assert client.delete(done.headers["location"]).json()["status"] == "DELETED"
         assert len(store.names()) == 1 and store.unfinished() == []
+        if DEEP:
+            is_missed_while_it_is_away(store, client)
         assert not any(secret in server.log() for secret in ("a-key-that", "PRIVATE KEY"))
+
+
+def is_missed_while_it_is_away(store: Gcs | Azure, client: httpx2.Client) -> None:
+    """What needs a file is refused, and not said to be gone; all else goes on, and everything when it is back."""
+
+    def submit() -> httpx2.Response:
+        return client.post("/v1/jobs/copy", files={"file": b"meow"}, headers={"Prefer": "wait=60"})
+
+    done = submit()
+    store.kill()
+    refused = submit()
+    assert (refused.status_code, refused.json()["code"]) == (
+        503,
+        "StoreUnavailable",
+    ) and "retry-after" in refused.headers
+    assert client.get(f"{done.headers['location']}/result").status_code == 503
+    assert client.get(done.headers["location"]).json()["status"] == "DONE"
+    store.start()
+    again = submit()
+    assert (again.status_code, again.content) == (200, b"meow")
 
 
 def blobs_of(url: str, folder: Path) -> Blobs:
