@@ -23,7 +23,7 @@ PAUSE_SECONDS = 0.001
 DUE_SECONDS_MIN, DUE_SECONDS_MIN_SHARED = 0.005, 0.05
 """Between two sweeps for due times; longer when other nodes sweep the same store for the same times."""
 PATIENT_BEATS = 2
-"""So many heartbeats after the store was out of reach those who hold leases have for renewing them."""
+"""So many heartbeats after this node came, others who hold leases have for renewing them."""
 SWEEP_SECONDS = 86_400.0
 """How often blobs of no task are looked for, besides once after the start: only a crash leaves any."""
 PURGE_HOLD_SECONDS = 86_400.0
@@ -57,12 +57,12 @@ class Reaper:
 
     async def run(self) -> None:
         parts = self._parts
-        self._be_patient()
+        self._be_patient(PATIENT_BEATS * parts.timing.heartbeat_seconds)
         while True:
             self._wake.clear()
             self.trouble = await repeatable("reaper", self._sweep)
-            if self.trouble is not None:
-                self._be_patient()
+            if self.trouble is not None:  # a whole lease, as if all had been renewed when the store came back
+                self._be_patient(parts.timing.lease_seconds)
             seconds = parts.timing.sweep_seconds * (1.0 if parts.ringer.alone else 0.8 + 0.2 * parts.chance())
             if self._due_at is not None:
                 least = DUE_SECONDS_MIN if parts.ringer.alone else DUE_SECONDS_MIN_SHARED
@@ -73,9 +73,9 @@ class Reaper:
             except TimeoutError:
                 continue
 
-    def _be_patient(self) -> None:
+    def _be_patient(self, seconds: Seconds) -> None:
         """Leases that ended while the store, or this node, could not be reached are renewed first by those who can."""
-        self._patient_until = self._parts.clock.monotonic() + PATIENT_BEATS * self._parts.timing.heartbeat_seconds
+        self._patient_until = self._parts.clock.monotonic() + seconds
 
     def _may_be_renewed(self, task: Task) -> bool:
         """Tell whether somebody may be there who holds this lease: on a node that is alone, only workers elsewhere."""
