@@ -25,8 +25,8 @@ NINE = 1_795_251_600.0  # 2026-11-21T09:00:00Z
 KINDS = {
     "status": "the task came into another state, or was asked to stop",
     "progress": "the job said how far it is; at most five a second, the newest wins",
-    "log": "the attempt printed or logged something; `data` is the text, one or several lines",
-    "output": "a generator job yielded; `data` is the value",
+    "log": "the attempt printed or logged something, one or several lines",
+    "output": "a generator job yielded this",
 }
 FIELDS = {
     "status": "where the task is now",
@@ -46,7 +46,9 @@ def kinds() -> list[list[str]]:
     """Return a row for each kind of event that a task can have."""
     known = typing.get_args(typing.get_type_hints(TaskEvent)["kind"])
     assert set(known) == set(KINDS), "a kind of event has no words in docs/events_told.py"
-    return [[f"`{kind}`", KINDS[kind], ", ".join(f"`{name}`" for name in _names(kind)) or "a value"] for kind in known]
+    plain = {"log": "a text", "output": "any JSON"}
+    data = {kind: plain.get(kind) or ", ".join(f"`{name}`" for name in _names(kind)) for kind in known}
+    return [[f"`{kind}`", KINDS[kind], data[kind]] for kind in known]
 
 
 def fields() -> list[list[str]]:
