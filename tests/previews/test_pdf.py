@@ -3,6 +3,8 @@
 import asyncio
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
@@ -12,7 +14,7 @@ import pytest
 
 from offload.core.errors import FileDoesNotExist, TryAgain
 from offload.ports.previews import NoPreview, Preview
-from offload.previews.pdf import Limits, PdfPreviews, library_folder
+from offload.previews.pdf import CHILD, Limits, PdfPreviews, library_folder
 from tests import papers
 from tests.browser.hostile_files import hostile
 
@@ -156,6 +158,30 @@ async def test_the_process_that_draws_can_do_nothing_else_and_goes_with_whoever_
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     assert drawing() == []
+
+
+def test_once_the_file_is_read_the_kernel_refuses_files_sockets_and_processes() -> None:
+    tried = """
+import os, runpy, socket, sys
+confine = runpy.run_path(sys.argv[1])["confine"]
+tries = {
+    "read": lambda: open("/etc/hostname"), "write": lambda: open("/tmp/x", "w"), "socket": socket.socket,
+    "fork": os.fork, "exec": lambda: os.execv("/bin/true", ["true"]), "kill": lambda: os.kill(os.getppid(), 0),
+    "listdir": lambda: os.listdir("/"), "chmod": lambda: os.chmod("/", 0o755),
+}
+confine()
+for name, attempt in tries.items():
+    try:
+        attempt()
+        print(name, "was allowed")
+    except PermissionError:
+        print(name, "was refused")
+sys.stdout.flush()
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", tried, str(CHILD)], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 8 and all(line.endswith("was refused") for line in lines), done.stdout
 
 
 async def test_two_are_drawn_at_once_one_waits_and_more_are_told_to_come_back() -> None:
