@@ -17,8 +17,8 @@ export function Overview({ me }) {
     <dl class="facts wide">
       <${Fact} name="Waiting">${count(sum("queued"))}<//>
       <${Fact} name="Running">${count(sum("running"))}<//>
-      <${Fact} name="Arriving per second">${rate(sum("arrivals_per_second"))}<//>
-      <${Fact} name="Finishing per second">${rate(sum("completions_per_second"))}<//>
+      <${Fact} name="Arriving / s">${rate(sum("arrivals_per_second"))}<//>
+      <${Fact} name="Finishing / s">${rate(sum("completions_per_second"))}<//>
       ${overview.workers ? html`<${Fact} name="Workers">${overview.workers.length}<//>` : null}
       ${overview.worker_deaths !== undefined ? html`<${Fact} name="Workers that died" hint="since this node started">${count(overview.worker_deaths)}<//>` : null}
       ${overview.callback_hosts_failing !== undefined
