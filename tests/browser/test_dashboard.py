@@ -326,7 +326,9 @@ def test_pages_of_pdf_files_are_shown_as_pictures_and_of_bad_ones_why_not(tmp_pa
             result.locator("label", has_text="of 3").wait_for()
             assert result.get_by_role("button", name="Previous page").is_disabled()
             result.get_by_role("button", name="Next page").click()
-            page.get_by_role("img", name="Page 2 of").wait_for()
+            second = page.get_by_role("img", name="Page 2 of")
+            second.wait_for()
+            assert second.get_attribute("src") == f"/v1/tasks/{both.id}/result/preview?page=2"
             result.get_by_label("Page").fill("3")
             result.get_by_label("Page").press("Enter")
             page.get_by_role("img", name="Page 3 of").wait_for()
