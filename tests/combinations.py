@@ -107,12 +107,16 @@ def table(outcomes: Sequence[Outcome], title: str) -> str:
             reasons[name, why.partition(": ")[2]].append(str(outcome.on))
     if reasons:
         lines += ["", "## Left out", "", "| test | why | on |", "| --- | --- | --- |"]
-        lines += [f"| `{name}` | {why} | {', '.join(where)} |" for (name, why), where in sorted(reasons.items())]
+        lines += [f"| `{name}` | {why} | {shown(where)} |" for (name, why), where in sorted(reasons.items())]
     failed = [(str(outcome.on), name) for outcome in outcomes for name in outcome.failed]
     if failed:
         lines += ["", "## Failed", "", "| on | test |", "| --- | --- |"]
         lines += [f"| {on} | `{name}` |" for on, name in failed]
     return "\n".join(lines) + "\n"
+
+
+def shown(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
 
 
 def commit() -> str:

@@ -87,8 +87,14 @@ def test_a_server_that_stays_away_is_told() -> None:
 
 
 def test_a_stream_with_nothing_to_tell_of_a_task_that_has_ended_is_the_end() -> None:
-    assert followed(World([stream(), state("DELETED")])) == [(None, "status", "DELETED")]
-    assert followed(World([stream(), state("DONE")]), after=9) == []
+    assert followed(World([stream(), state("DELETED"), stream()])) == [(None, "status", "DELETED")]
+    assert followed(World([stream(), state("DONE"), stream()]), after=9) == []
+
+
+def test_what_was_told_after_a_stream_ended_and_before_the_task_was_looked_at_is_not_missed() -> None:
+    rest = stream(yielded(2, 7), said(3, "DONE"))
+    world = World([stream(said(1, "QUEUED")), stream(), state("DONE"), rest])
+    assert followed(world) == [(1, "status", "QUEUED"), (2, "output", 7), (3, "status", "DONE")]
 
 
 def test_a_task_that_is_not_there_is_an_error() -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from offload.client.effects import Answer, Flow, Give, Read, Request, Send, Sleep, Unreachable
 from offload.client.errors import RemoteError, ServerUnreachable, error_from, retry_after
-from offload.client.replies import FINAL, Event
+from offload.client.replies import FINAL, Event, TaskState
 from offload.client.retries import RETRIED, Rules, backoff_seconds
 from offload.client.server_sent import Reader, Sent
 from offload.client.waiting import FoundFile, result, state
@@ -74,6 +74,7 @@ class _Following:
     def _streamed(self) -> Flow[bool]:
         """Tell all events of the stream, False when it is refused. Raise ServerUnreachable."""
         failures = 0
+        end: TaskState | None = None
         while True:
             before, asked_seconds, began = self._last, None, self._rules.clock()
             error: OffloadError = ServerUnreachable(f"{self._rules.url}: the event stream ended before the task did")
@@ -81,8 +82,16 @@ class _Following:
                 answer: Answer = yield self._ask()
                 if _is_stream(answer):
                     yield from self._read(answer)
-                    if self._ended or (self._last == before and (yield from self._ended_unheard())):
+                    if self._ended:
                         return True
+                    if self._last == before:
+                        if end is not None:  # known before the stream was asked for: there is no more to be told
+                            yield from self._end_unheard(end)
+                            return True
+                        now = yield from state(self._rules, self._task_id)
+                        if now.final:
+                            end = now
+                            continue
                 else:
                     error = error_from(answer.status, answer.headers, answer.body)
                     if answer.status not in RETRIED - {429} or isinstance(error, TooManyStreams):
@@ -143,12 +152,10 @@ class _Following:
         elif event.kind == "output":
             yield Give(event.data)
 
-    def _ended_unheard(self) -> Flow[bool]:
-        """Find out whether a stream had nothing to tell because the task has ended, or its events are gone."""
-        now = yield from state(self._rules, self._task_id)
-        if now.final and (self._last > self._after or not self._after):
-            yield from self._tell(Event(kind="status", data={"status": now.status, "reason": now.reason}))
-        return now.final
+    def _end_unheard(self, end: TaskState) -> Flow[None]:
+        """Tell how a task has ended whose stream does not: its events are gone."""
+        if self._last > self._after or not self._after:
+            yield from self._tell(Event(kind="status", data={"status": end.status, "reason": end.reason}))
 
 
 def _is_stream(answer: Answer) -> bool:
