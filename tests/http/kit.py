@@ -1,12 +1,15 @@
 """A whole server in one process: the real engine and HTTP front, and workers that run jobs in threads of the test."""
 
 import asyncio
+import atexit
 import inspect
+import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +160,16 @@ class ThreadWorkers:
         self.listener.room_freed()
 
 
+@cache
+def _scratch_of_all() -> str:
+    folder = tempfile.mkdtemp(prefix="offload-http-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _call(catalog: Catalog, work: Work) -> Outcome:
     found, task = catalog.find(work.task.job), work.task
-    scratch.set(tempfile.mkdtemp())
+    scratch.set(tempfile.mkdtemp(dir=_scratch_of_all()))
     try:
         files = {ref.field: File(work.paths[ref.blob], name=ref.name, type=ref.type) for ref in task.files}
         assert callable(found.target) and not inspect.isclass(found.target)
