@@ -95,19 +95,21 @@ def line(outcome: Outcome) -> str:
 
 
 def table(outcomes: Sequence[Outcome], title: str) -> str:
-    """Return the page: a row for each combination, then what was left out and why, then what failed."""
+    """Return the page: a row for each run, then what was left out and why, then what failed."""
     lines = [f"# {title}: the stories on every combination", ""]
     each = f'`{VARIABLE}=… python {" ".join(COMMAND)} "{SHORT}"`, or `"{LONG}"`,'
     lines += [f"`make combinations`, which runs {each} for each row; {os.cpu_count()} CPUs."]
     lines += ["", "| store | broker | files | nodes | stories | passed | failed | left out | seconds |"]
     lines += ["| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: |", *map(line, outcomes)]
-    reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
+    reasons: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for outcome in outcomes:
         for name, why in outcome.left_out.items():
-            reasons[name, why.partition(": ")[2]].append(str(outcome.on))
+            reasons[name.partition("::")[0], why.partition(": ")[2]][str(outcome.on)].add(name)
     if reasons:
-        lines += ["", "## Left out", "", "| test | why | on |", "| --- | --- | --- |"]
-        lines += [f"| `{name}` | {why} | {shown(where)} |" for (name, why), where in sorted(reasons.items())]
+        lines += ["", "## Left out", "", "| tests of | how many | why | on |", "| --- | ---: | --- | --- |"]
+        for (file, why), names in sorted(reasons.items()):
+            count = len(set().union(*names.values()))
+            lines.append(f"| `{file}` | {count} | {why} | {shown(list(names))} |")
     failed = [(str(outcome.on), name) for outcome in outcomes for name in outcome.failed]
     if failed:
         lines += ["", "## Failed", "", "| on | test |", "| --- | --- |"]
