@@ -33,7 +33,7 @@ FIELDS = {
     "attempt": "which attempt it is in, or was in last; 0 before the first",
     "reason": "why it is FAILED or CANCELED",
     "cancel_requested": "true: it runs, and was asked to stop",
-    "run_at": "Unix time: it does not start before, because of a delay or the pause before the next attempt",
+    "run_at": "when: it does not start before, because of a delay or the pause before the next attempt",
     "error": "type and message of what went wrong, when it FAILED or is to be tried again",
     "node": "the node that runs it, or ran it last",
     "at": "when",

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from offload.core.task import TaskEvent
 from offload.http.config import HttpConfig
+from offload.http.events import event_text
 from tests.egress.zoo import Visit, Zoo
 from tests.http.kit import Server, serving
 
@@ -163,6 +165,12 @@ async def test_a_query_beside_a_json_body_is_refused_not_ignored(tmp_path: Path)
     async with serving(tmp_path) as server:
         answer = await server.client.post("/v1/jobs/add?b=3", json={"a": 1})
         assert (answer.status_code, answer.json()["code"]) == (400, "WrongValue")
+
+
+def test_when_a_task_may_start_is_told_in_events_as_everywhere_else() -> None:
+    event = TaskEvent(n=1, kind="status", at=0.5, attempt=0, data=b'{"status":"QUEUED","run_at":60.25}')
+    told = b'{"status":"QUEUED","run_at":"1970-01-01T00:01:00.250Z","at":"1970-01-01T00:00:00.500Z"}'
+    assert told in event_text(event)
 
 
 async def test_options_come_as_headers(tmp_path: Path) -> None:

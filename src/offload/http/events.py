@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -102,6 +103,9 @@ def client_of(call: Call) -> str:
 def event_text(event: TaskEvent) -> bytes:
     """Return one event as its lines; `data` is JSON on one line."""
     data = event.data
+    if event.kind == "status" and b'"run_at"' in data:
+        said = msgspec.json.decode(data)
+        data = msgspec.json.encode({**said, "run_at": rfc3339(said["run_at"])} if "run_at" in said else said)
     if event.kind in ("status", "progress") and data[:1] == b"{":  # when it happened belongs to what happened
         joint = b"" if data == b"{}" else b","
         data = b'%s%s"at":"%s"}' % (data[:-1], joint, (rfc3339(event.at) or "").encode())

@@ -40,7 +40,7 @@ function said(part) {
   if (part.attempt) words.push(`attempt ${part.attempt}`);
   if (part.reason) words.push(part.reason);
   if (part.error && part.error.message) words.push(part.error.message);
-  if (part.run_at) words.push(`not before ${clock(new Date(part.run_at * 1000).toISOString())}`);
+  if (part.run_at) words.push(`not before ${clock(part.run_at)}`);
   if (part.cancel_requested) words.push("asked to stop");
   return words.join(" · ");
 }
