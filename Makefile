@@ -26,7 +26,7 @@ quick: .venv/.dev ## the fast tests: unit, conformance, http; under a minute
 
 test: check ## everything: the checks, then all tests
 	@sh tests/install_tools.sh
-	@$(BIN)/python -m pytest -q -n 2 --ignore=tests/tidy
+	@$(BIN)/python -m pytest -q -n 3 --dist worksteal --ignore=tests/tidy
 
 check: .venv/.dev ## format, lint, types, and the rules of the house
 	@$(BIN)/ruff format --check --quiet . || { echo "make check: badly formatted; 'make format' puts it right"; exit 1; }

@@ -336,11 +336,11 @@ def _request_jobs(settings: Settings, catalog: Catalog) -> frozenset[str]:
 
 
 def _promises(settings: Settings) -> Promises:
-    kind = kind_of(settings)
+    kind, scheme = kind_of(settings), settings.broker.partition(":")[0]
     return Promises(
         store=kind,
         durability=settings.durability,
-        broker=settings.broker.partition(":")[0],
+        broker=BROKERS[scheme][0] if scheme in BROKERS else scheme,
         blobs=settings.blobs.partition(":")[0] or "file",
         accepted=accepted_with(kind, settings.durability),
         recovery_seconds_max=settings.lease_seconds + settings.sweep_seconds,
