@@ -187,7 +187,7 @@ async def test_connections_that_an_operator_closes_are_made_again(
 def test_heartbeats_go_on_while_a_job_holds_its_process(rabbitmq_server: RabbitServer, tmp_path: Path) -> None:
     url = f"{rabbitmq_server.url}?heartbeat=2&prefix=t{uuid4().hex[:12]}"
     with Server(JOBS, tmp_path / "data", "--broker", url, "--workers", "1") as server, Client(server.url) as client:
-        client.call("quick", trace=str(tmp_path / "trace"), n=1)
+        client.call("hold_the_gil", trace=str(tmp_path / "trace"), seconds=0.1)  # its queue is made
         before = _said_of_the_broker(server)
         client.call("hold_the_gil", trace=str(tmp_path / "trace"), seconds=8.0)  # RabbitMQ gives up after 2 heartbeats
         assert _said_of_the_broker(server) == {**before, "offload_broker_up": 1.0}, server.log()
