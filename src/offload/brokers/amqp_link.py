@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aio_pika
+from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, PublishError
 from yarl import URL
 
 from offload.brokers.address import Address
@@ -124,6 +125,25 @@ class AmqpLink:
     def _said(self, why: object) -> str:
         text = f"{type(why).__name__}: {why}" if isinstance(why, BaseException) else str(why)
         return f"{self._address.shown}: {self._address.without_secrets(text)}"
+
+
+async def publish(
+    channel: AbstractChannel,
+    message: Message,
+    queue: str,
+    *,
+    declare: Callable[[], Awaitable[object]],
+    seconds: Seconds,
+) -> None:
+    """Publish to a queue and wait for the confirmation; a queue that somebody has deleted is declared again, once."""
+    for again in (True, False):
+        try:
+            await channel.default_exchange.publish(message, queue, timeout=seconds)
+            return
+        except PublishError:
+            if not again:
+                raise
+            await declare()
 
 
 def _canceled() -> bool:

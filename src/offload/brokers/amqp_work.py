@@ -5,14 +5,14 @@ import contextlib
 import itertools
 from collections import Counter, deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from aio_pika.exceptions import PublishError
 
 from offload.brokers.address import Address
-from offload.brokers.amqp_link import TROUBLES, AmqpLink
+from offload.brokers.amqp_link import TROUBLES, AmqpLink, publish
 from offload.core.ring import Lot
 from offload.core.task import Seconds
 from offload.ports.broker import BrokerUnavailable
@@ -143,14 +143,8 @@ class AmqpWork:
             app_id="offload",
             headers={"traceparent": mail.traceparent} if mail.traceparent else {},
         )
-        for again in (True, False):
-            try:
-                await channel.default_exchange.publish(message, self._name(mail.lot), timeout=ANSWER_SECONDS)
-                return
-            except PublishError:
-                if not again:
-                    raise
-                await self._declare(channel, mail.lot)  # somebody has deleted the queue
+        declare = partial(self._declare, channel, mail.lot)
+        await publish(channel, message, self._name(mail.lot), declare=declare, seconds=ANSWER_SECONDS)
 
     async def _declare(self, channel: AbstractChannel, lot: Lot) -> Any:
         arguments: dict[str, Any] = {

@@ -6,15 +6,15 @@ import itertools
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import PublishError
 
 from offload.brokers.address import Address
-from offload.brokers.amqp_link import TROUBLES, AmqpLink
+from offload.brokers.amqp_link import TROUBLES, AmqpLink, publish
 from offload.core.ring import Lot
 from offload.core.task import Record, Seconds
 from offload.ports.broker import BrokerUnavailable, Token
@@ -152,16 +152,8 @@ class RabbitBroker:
     async def _publish(self, channel: AbstractChannel, token: Token) -> None:
         body = msgspec.json.encode({"queue": token.queue, "job": token.job, "task": token.task_id})
         message = Message(body, content_type="application/json", delivery_mode=DeliveryMode.PERSISTENT)
-        for again in (True, False):
-            try:
-                await channel.default_exchange.publish(
-                    message, self._name(token.lot), timeout=self._waits.answer_seconds
-                )
-                return
-            except PublishError:
-                if not again:
-                    raise
-                await self._declare(channel, token.lot)  # somebody has deleted the queue
+        declare = partial(self._declare, channel, token.lot)
+        await publish(channel, message, self._name(token.lot), declare=declare, seconds=self._waits.answer_seconds)
 
     async def _declare(self, channel: AbstractChannel, lot: Lot) -> AbstractQueue:
         arguments: dict[str, Any] = {
