@@ -5,7 +5,7 @@ from pathlib import Path
 
 from offload.brokers.memory import MemoryBroker, MemoryBus
 from offload.conformance.faulty_broker import Faulty
-from offload.conformance.fleet import connected, fleet, swift
+from offload.conformance.fleet import NEVER, connected, fleet, swift
 from offload.engine.taker import QUIET_SECONDS
 from offload.stores.memory import MemoryStore
 
@@ -30,6 +30,24 @@ async def test_a_broker_that_is_away_stops_nothing_and_is_told_of(tmp_path: Path
         ids += await nodes.submit(20)
         await nodes.done(ids, seconds=20)
         assert nodes.ran_once(ids)
+
+
+async def test_a_broker_that_is_back_is_said_to_be_well_though_all_places_are_taken(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    faulty = Faulty(lambda node: MemoryBroker(bus, wait_seconds=0.2))
+    async with fleet(tmp_path, MemoryStore(), faulty, places=(0, 1), run_seconds=NEVER) as nodes:
+        faulty.set(asleep=True)
+        async with asyncio.timeout(20):
+            while any(engine.health().checks["broker"] == "ok" for engine in nodes.engines):
+                await asyncio.sleep(0.01)
+        await nodes.submit()
+        async with asyncio.timeout(20):
+            while not nodes.workers[1].running:  # it looked at the store by itself, and has no reason to ask for tokens
+                await asyncio.sleep(0.01)
+        faulty.set(asleep=False)
+        async with asyncio.timeout(20):
+            while any(engine.health().checks["broker"] != "ok" for engine in nodes.engines):
+                await asyncio.sleep(0.01)
 
 
 async def test_calls_that_the_client_library_cancels_end_no_loop(tmp_path: Path) -> None:

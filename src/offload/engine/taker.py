@@ -76,7 +76,8 @@ class Taker:
 
     @property
     def trouble(self) -> str | None:
-        return next(iter(self._silent.values()), None)
+        """What the broker said last, for a lot that has a place free: one without a place has asked it nothing since."""
+        return next((why for lot, why in self._silent.items() if self._dispatching.places(lot) > 0), None)
 
     def start(self, lots: Iterable[Lot]) -> None:
         """Take tokens of these lots: those that this node's workers run."""
@@ -186,13 +187,13 @@ class Taker:
         """While the broker is away, look at the store more often than the sweep does."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            if self.trouble is not None:
+            if self._silent:
                 self._dispatching.look_everywhere()
 
     def _suspect(self, lot: Lot, task: Task) -> None:
         """Look for signs that tokens do not come although the broker says that all is well."""
         stand = self._stands.get(lot)
-        if stand is None or stand.waiting_since is None or self.trouble is not None:
+        if stand is None or stand.waiting_since is None or self._silent:
             return
         ready_at = max(stand.waiting_since, task.run_at or task.created_at)
         if self._clock.now() - ready_at < QUIET_SECONDS:
