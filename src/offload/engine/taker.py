@@ -76,7 +76,7 @@ class Taker:
 
     @property
     def trouble(self) -> str | None:
-        """What the broker said last, for a lot that has a place free: one without a place has asked it nothing since."""
+        """What the broker said last, for a lot that has a place free: one without a place asks it nothing."""
         return next((why for lot, why in self._silent.items() if self._dispatching.places(lot) > 0), None)
 
     def start(self, lots: Iterable[Lot]) -> None:
