@@ -15,7 +15,7 @@ import uvloop
 from offload.core.task import Status, Task
 from offload.core.transitions import Event, Facts, decide
 from offload.ports import Ask, NewTask
-from offload.storage import Store
+from offload.ports.store import Store
 from offload.stores.sqlite.store import SqliteStore
 
 INPUT = b'{"url":"https://example.org/items/0123456789abcdef","width":1280,"note":"' + b"x" * 220 + b'"}'

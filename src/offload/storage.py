@@ -8,20 +8,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from offload import others
 from offload.bells import LocalBell, MuteBell
 from offload.core.errors import StoreUnavailable, WrongSetting
 from offload.core.task import Seconds
-from offload.ports import FileStore, QueueStore, TaskStore
 from offload.ports.bell import Bell
-from offload.ports.callbacks import DeliveryStore
-from offload.ports.history import HistoryStore
-from offload.ports.keys import KeyStore
 from offload.ports.nodes import NodeStore
-from offload.ports.schedules import ScheduleStore
+from offload.ports.store import Store
 from offload.settings import Settings
 from offload.stores.memory_nodes import MemoryNodes
 from offload.stores.sqlite import keys as sqlite_keys
@@ -36,24 +32,6 @@ PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
 
 T = TypeVar("T")
-
-
-class Store(TaskStore, QueueStore, FileStore, Protocol):
-    """All that one store keeps."""
-
-    @property
-    def deliveries(self) -> DeliveryStore: ...
-
-    @property
-    def keys(self) -> KeyStore: ...
-
-    @property
-    def history(self) -> HistoryStore: ...
-
-    @property
-    def schedules(self) -> ScheduleStore: ...
-
-    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +51,8 @@ async def open_storage(
     async with AsyncExitStack() as stack:
         if opens := others.opener("store", settings.store):
             yield await _opened_by(opens, settings, node, patience, stack)
-            return
-        storage = await _opened(settings, node, patience)
-        stack.push_async_callback(storage.store.close)
-        yield storage
+        else:
+            yield await _opened(settings, node, patience, stack)
 
 
 def has_keys(settings: Settings) -> bool:
@@ -139,13 +115,16 @@ def postgres(module: str) -> ModuleType:
         raise WrongSetting(f'{lacks}: pip install "offload[postgres]"') from None
 
 
-async def _opened(settings: Settings, node: str, patience: Seconds) -> Storage:
+async def _opened(settings: Settings, node: str, patience: Seconds, stack: AsyncExitStack) -> Storage:
     relaxed = settings.durability == "relaxed"
     path = file_of(settings)
     if path is not None:
-        return Storage(store=await SqliteStore.open(path, relaxed=relaxed), nodes=MemoryNodes(), bell=LocalBell())
+        embedded = await SqliteStore.open(path, relaxed=relaxed)
+        stack.push_async_callback(embedded.close)
+        return Storage(store=embedded, nodes=MemoryNodes(), bell=LocalBell())
     url, opens, bell = settings.store, postgres("store").PostgresStore.open, postgres("bell").PostgresBell
     store: Any = await _patiently(lambda: opens(url, relaxed=relaxed), patience)
+    stack.push_async_callback(store.close)
     return Storage(store=store, nodes=store.nodes, bell=bell(url, node=node))
 
 

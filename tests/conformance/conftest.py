@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from offload.conformance.memory import Memory
-from offload.conformance.places import BlobsFactory, BrokerFactory, Place, Store, StoreFactory
+from offload.conformance.places import BlobsFactory, BrokerFactory, Place, StoreFactory
 from offload.ports.broker import Broker
+from offload.ports.store import Store
 from offload.stores.sqlite.store import SqliteStore
 from tests.backends.azure import Azure
 from tests.backends.brokers import Backend, backends, make_broker

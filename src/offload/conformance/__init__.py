@@ -3,6 +3,7 @@
 pytest -p offload.conformance.plugin --pyargs offload.conformance --offload-store MODULE:FACTORY
 """
 
-from offload.conformance.places import BlobPlace, Place, Store
+from offload.conformance.places import BlobPlace, Place
+from offload.ports.store import Store
 
 __all__ = ["BlobPlace", "Place", "Store"]

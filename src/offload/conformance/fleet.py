@@ -13,7 +13,6 @@ import msgspec
 from offload.bells import LocalBell
 from offload.blobs.local import LocalBlobs
 from offload.clock import SteadyClock
-from offload.conformance.places import Store
 from offload.core.admission import Capacity
 from offload.core.catalog import Catalog
 from offload.core.job import job
@@ -30,6 +29,7 @@ from offload.engine.stats import Stats
 from offload.engine.traffic import Traffic
 from offload.ports import Ask, Listener, Room, Work, WorkerState
 from offload.ports.broker import Broker
+from offload.ports.store import Store
 from offload.stores.memory_nodes import MemoryNodes
 
 

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 
 from offload.bells import Tower
 from offload.brokers.memory import MemoryBroker, MemoryBus
-from offload.conformance.places import Place, Store
+from offload.conformance.places import Place
 from offload.ports.bell import Bell
 from offload.ports.broker import Broker
+from offload.ports.store import Store
 from offload.stores.memory import MemoryStore
 
 TAKE_SECONDS = 0.5

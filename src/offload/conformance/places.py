@@ -4,17 +4,13 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 from uuid import uuid4
 
-from offload.ports import Blobs, FileStore, QueueStore, TaskStore
+from offload.ports import Blobs
 from offload.ports.bell import Bell
 from offload.ports.broker import Broker
-from offload.ports.callbacks import DeliveryStore
-from offload.ports.history import HistoryStore
-from offload.ports.keys import KeyStore
 from offload.ports.nodes import NodeStore
-from offload.ports.schedules import ScheduleStore
+from offload.ports.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,22 +41,6 @@ class BlobPlace:
     """Make everything below a prefix look as if it were old; None: only the store has a say in that."""
     sweeps_at_start: bool = False
     """What a crash left unfinished is gone when `start` returns; False: the store itself removes it some time."""
-
-
-class Store(TaskStore, QueueStore, FileStore, Protocol):
-    """All that a server needs of one store."""
-
-    @property
-    def deliveries(self) -> DeliveryStore: ...
-
-    @property
-    def keys(self) -> KeyStore: ...
-
-    @property
-    def history(self) -> HistoryStore: ...
-
-    @property
-    def schedules(self) -> ScheduleStore: ...
 
 
 StoreFactory = Callable[[Place], AbstractAsyncContextManager[Store]]

@@ -5,13 +5,14 @@ from typing import Any
 import msgspec
 
 from offload.conformance.making import NOW, add, claim, claimed, done, move, stored
-from offload.conformance.places import OpenStore, Store
+from offload.conformance.places import OpenStore
 from offload.core.callback import Delivery, DeliveryState, Try, after_try, delivery_of
 from offload.core.signing import Secret
 from offload.core.task import ALL, Callback, Progress, Reason, Scope, Task
 from offload.core.transitions import Event, Facts, decide
 from offload.ports import Note, Retention
 from offload.ports.callbacks import DeliveryFilter, Lines, Settlement, Standing, Taken
+from offload.ports.store import Store
 
 CHECKS = ("store",)
 NEEDS = ("deliveries",)

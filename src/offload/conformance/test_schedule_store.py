@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from offload.conformance.making import NOW, queued
-from offload.conformance.places import OpenStore, Store
+from offload.conformance.places import OpenStore
 from offload.core.errors import TaskAlreadyExists
 from offload.core.recurrence import Recurrence
 from offload.core.schedule import Definition, Schedule, new_schedule
 from offload.core.task import ALL, Callback, Scope
 from offload.ports import Filter
 from offload.ports.schedules import Firing
+from offload.ports.store import Store
 
 CHECKS = ("store",)
 NEEDS = ("schedules",)

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from offload.conformance.making import NOW, log, queued
-from offload.conformance.places import OpenStore, Store
+from offload.conformance.places import OpenStore
 from offload.core.callback import Try, after_try, delivery_of
 from offload.core.errors import OffloadError
 from offload.core.task import ALL, Callback, Progress, Reason, Scope, Status, Task, TaskError
 from offload.core.transitions import TABLE, Facts, decide
 from offload.ports import Ask, Filter, NewTask, Note, Retention
 from offload.ports.callbacks import DeliveryFilter, Lines, Settlement, Standing, Taken
+from offload.ports.store import Store
 from offload.stores.memory import MemoryStore
 
 CHECKS = ("store",)

@@ -3,10 +3,11 @@
 import pytest
 
 from offload.conformance.making import LEASE, NOW, add, claim, claimed, done, log, move, stored
-from offload.conformance.places import OpenStore, Store
+from offload.conformance.places import OpenStore
 from offload.core.task import ALL, Scope, Status, Task
 from offload.core.transitions import Event
 from offload.ports import Depth, Filter, Note
+from offload.ports.store import Store
 
 CHECKS = ("store",)
 
