@@ -14,7 +14,7 @@ from offload.core.errors import StoreUnavailable, WrongSetting
 from offload.core.store_errors import StoreInDoubt
 from offload.core.task import ALL, Status
 from offload.core.transitions import Event, Facts, decide
-from offload.ports import Filter
+from offload.ports import Filter, Retention
 from offload.stores.postgres.store import PostgresStore
 from tests.backends.cut_wire import CutWire
 from tests.backends.postgres import Postgres
@@ -96,6 +96,9 @@ async def test_a_commit_that_was_not_answered_is_known_when_the_way_is_back(serv
         url = server.url().replace(str(server.port), str(wire.port))
         async with opened(url) as store:
             first, second = await claimed(store), await claimed(store)
+            server.run("UPDATE offload.marks SET at = at - interval '2 hours'")
+            await store.purge(Retention(now=1_001.0, audit_seconds=60.0, key_seconds=60.0, limit=10))
+            assert server.run("SELECT count(*) FROM offload.marks WHERE at < now() - interval '1 hour'") == "0"
             wire.cut("after")
             done = decide(first, Event.SUCCEED, Facts(now=1_001.0, result=b"1"))
             assert await store.apply([done]) == [True]
@@ -107,6 +110,32 @@ async def test_a_commit_that_was_not_answered_is_known_when_the_way_is_back(serv
             assert [task.status for task in await store.find(ALL, Filter())] == [Status.RUNNING, Status.DONE]
             assert await store.apply([done]) == [True]  # it changed nothing, so it can be done again
             assert await counted_rows(server) == {"DONE": 2}
+
+
+async def test_a_commit_that_never_reached_the_disk_is_not_taken_for_another() -> None:
+    """A server that is killed gives the numbers of transactions its disk knows nothing of to those that come next."""
+    idle = {"wal_writer_delay": "10s", "autovacuum": "off"}  # nothing but a commit brings anything to the disk
+    with Postgres(idle) as server:
+        async with CutWire(server.port) as wire:
+            async with opened(server.url().replace(str(server.port), str(wire.port))) as store:
+                task = await claimed(store)
+                done = decide(task, Event.SUCCEED, Facts(now=1_001.0, result=b"1"))
+                wire.cut("before", for_good=True)
+                applying = asyncio.create_task(store.apply([done]))
+                await until(lambda: _is(wire.away))
+                server.kill()
+                await asyncio.to_thread(server.start)
+                for number in range(20):
+                    server.run(f"CREATE TABLE takes_number_{number} ()")
+                wire.away = False
+                with pytest.raises(StoreUnavailable):
+                    await applying
+                assert await counted_rows(server) == {"RUNNING": 1}
+                assert await store.apply([done]) == [True]
+
+
+async def _is(condition: bool) -> bool:
+    return condition
 
 
 async def test_a_claim_whose_commit_was_not_answered_is_not_forgotten(server: Postgres) -> None:

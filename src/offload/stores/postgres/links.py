@@ -1,10 +1,12 @@
 """Links: connections that are made anew when they were lost, and transactions whose end is never left in doubt."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from offload.core.errors import OffloadError, StoreUnavailable
 from offload.stores.postgres.batch import Crossed
@@ -20,7 +22,18 @@ PAUSE_SECONDS = 0.2
 DOUBT_SECONDS_MAX = 300.0
 """How long a transaction whose commit was not answered is asked about."""
 CROSSED_MAX = 20
-XID = "SELECT pg_current_xact_id_if_assigned()::text"
+# in a transaction that has written nothing it writes nothing either
+MARK = """
+    INSERT INTO marks (link, number, at) SELECT $1, $2, now() WHERE pg_current_xact_id_if_assigned() IS NOT NULL
+        ON CONFLICT (link) DO UPDATE SET number = excluded.number, at = excluded.at
+    RETURNING true
+"""
+# it waits for whoever is writing the mark, if a server has not yet noticed that the connection is gone
+MARKED = """
+    INSERT INTO marks (link, number, at) VALUES ($1, 0, now())
+        ON CONFLICT (link) DO UPDATE SET at = excluded.at
+    RETURNING number
+"""
 
 Answer = TypeVar("Answer")
 Body = Callable[[Connection, int], Awaitable[Answer]]
@@ -69,6 +82,8 @@ class Link:
         self._reach = reach
         self._connection: Connection | None = None
         self._slot = 0
+        self._name = uuid4().hex
+        self._numbers = itertools.count(1)
         self._closing = False
 
     async def read(self, function: Callable[..., Awaitable[Answer]], *arguments: Any) -> Answer:
@@ -102,7 +117,8 @@ class Link:
                 raise translated(error, self._reach.place) from error
             try:
                 answer = await body(connection, self._slot)
-                xid = await connection.fetchval(XID)
+                number = next(self._numbers)
+                writes = await connection.fetchval(MARK, self._name, number)
             except BaseException as error:
                 await self._undo(error)
                 if isinstance(error, (Crossed, *CROSSED)):
@@ -112,9 +128,7 @@ class Link:
                 await connection.execute("COMMIT")
             except BaseException as error:
                 self._after(error)
-                if xid is None or not is_gone(error):
-                    raise translated(error, self._reach.place) from error
-                if not await self._was_committed(xid):
+                if not (writes and is_gone(error) and await self._was_committed(number)):
                     raise translated(error, self._reach.place) from error
             self._reach.reached()
             return answer
@@ -169,26 +183,26 @@ class Link:
         except Exception:
             self._drop()
 
-    async def _was_committed(self, xid: str) -> bool:
-        """Ask what became of a transaction whose commit was not answered, as soon as there is somebody to ask."""
+    async def _was_committed(self, number: int) -> bool:
+        """Ask whether a transaction whose commit was not answered is there, as soon as there is somebody to ask."""
         loop = asyncio.get_running_loop()
         until = loop.time() + DOUBT_SECONDS_MAX
         while loop.time() < until and not self._closing:
             try:
-                status = await (await self._ready()).fetchval("SELECT pg_xact_status($1::text::xid8)", xid)
+                connection = await self._ready()
+                found: int = await connection.fetchval(MARKED, self._name)
             except OffloadError:
                 await asyncio.sleep(PAUSE_SECONDS)
-                continue
             except Exception as error:
                 self._after(error)
-                if not is_gone(error):  # the server does not know of it
+                if not is_gone(error):
+                    log.exception("the database cannot tell what it committed")
                     return False
-                continue
-            if status != "in progress":
-                log.info("a transaction whose commit was not answered was %s", status)
-                return bool(status == "committed")
-            await asyncio.sleep(PAUSE_SECONDS)
-        log.error("nobody can tell whether transaction %s was committed", xid)
+            else:
+                known = "there" if found == number else "not there"
+                log.info("a transaction whose commit was not answered is %s", known)
+                return found == number
+        log.error("nobody can tell whether a transaction was committed")
         return False
 
 

@@ -54,6 +54,8 @@ IDLE_HOSTS = """
         SELECT host FROM callback_hosts WHERE due_at IS NULL AND used_at <= $1
          ORDER BY host LIMIT $2 FOR UPDATE SKIP LOCKED)
 """
+# a row for each connection: those of nodes that are gone; one that has only been idle makes its mark again
+OLD_MARKS = "DELETE FROM marks WHERE at < now() - interval '1 hour'"
 # index: files_age
 OLD_FILES = """
     DELETE FROM files WHERE id IN (
@@ -63,7 +65,7 @@ OLD_FILES = """
 
 
 async def purge(connection: Connection, what: Retention) -> Purged:
-    """Drop payloads that have expired, then rows past audit, then old idempotency keys."""
+    """Drop payloads that have expired, then rows past audit, then what nobody needs any more."""
     expired = await connection.fetch(EXPIRED, what.now, what.limit)
     if expired:
         await _drop_payloads(connection, [key for key, _ in expired])
@@ -73,6 +75,7 @@ async def purge(connection: Connection, what: Retention) -> Purged:
         for sql in DROP_ROW:
             await connection.execute(sql, [key for key, _, _ in ended])
     await connection.execute(IDLE_HOSTS, what.now - what.audit_seconds, what.limit)
+    await connection.execute(OLD_MARKS)
     done = await connection.execute(OLD_KEYS, what.now - what.key_seconds, what.limit)
     blobs = [task_id for _, task_id in expired] + [task_id for _, task_id, dropped in ended if not dropped]
     return Purged(task_ids=tuple(blobs), rows=len(ended), keys=int(done.rpartition(" ")[2]))
