@@ -12,9 +12,9 @@ import pytest
 from offload.conformance.making import add, claim, claimed, queued
 from offload.core.errors import StoreUnavailable, WrongSetting
 from offload.core.store_errors import StoreInDoubt
-from offload.core.task import ALL, Status
+from offload.core.task import ALL, Progress, Status
 from offload.core.transitions import Event, Facts, decide
-from offload.ports import Filter, Retention
+from offload.ports import Filter, Note, Renewal, Retention
 from offload.stores.postgres.store import PostgresStore
 from tests.backends.cut_wire import CutWire
 from tests.backends.postgres import Postgres
@@ -132,6 +132,28 @@ async def test_a_commit_that_never_reached_the_disk_is_not_taken_for_another() -
                     await applying
                 assert await counted_rows(server) == {"RUNNING": 1}
                 assert await store.apply([done]) == [True]
+
+
+async def test_what_is_said_of_a_task_that_a_crash_took_is_not_taken_for_another_that_was_given_its_key() -> None:
+    """Relaxed, or on a standby that was behind, the newest tasks are gone after a crash; their numbers come again."""
+    idle = {"wal_writer_delay": "10s", "autovacuum": "off", "bgwriter_lru_maxpages": "0"}
+    with Postgres(idle) as server:
+        async with opened(server.url(), relaxed=True) as store:
+            async with asyncio.timeout(60):
+                while True:
+                    lost = await claimed(store)
+                    server.kill()
+                    await asyncio.to_thread(server.start)
+                    await until(lambda: _reached(store))
+                    again = await claimed(store)
+                    if again.key == lost.key:  # else it reached the disk after all
+                        break
+            assert (again.attempt, again.version, again.node) == (lost.attempt, lost.version, lost.node)
+            done = decide(lost, Event.SUCCEED, Facts(now=1_001.0, result=b"of another"))
+            assert await store.note([Note(task=lost, progress=Progress(fraction=0.5))]) == [False]
+            assert await store.renew([lost], lease_until=1e10) == [Renewal(held=False)]
+            assert await store.apply([done]) == [False]
+            assert await store.get(ALL, again.id) == again
 
 
 async def _is(condition: bool) -> bool:

@@ -295,6 +295,17 @@ async def test_deleting_drops_everything_but_the_row_and_its_status_events(open_
         ]
 
 
+async def test_what_is_said_of_a_task_never_counts_for_another_that_has_its_key(open_store: OpenStore) -> None:
+    """A database that lost its newest tasks in a crash gives their keys out again, while attempts of those go on."""
+    async with open_store() as store:
+        task = await claimed(store)
+        lost = msgspec.structs.replace(task, id=created().id)
+        assert await store.note([Note(task=lost, progress=Progress(fraction=0.5))]) == [False]
+        assert await store.renew([lost], lease_until=LEASE + 30) == [Renewal(held=False)]
+        assert await store.apply([decide(lost, Event.SUCCEED, Facts(now=NOW, result=b"1"))]) == [False]
+        assert await stored(store, task) == task
+
+
 async def test_notes_are_kept_only_from_the_attempt_that_holds_the_task(open_store: OpenStore) -> None:
     async with open_store() as store:
         task = await claimed(store)

@@ -35,7 +35,7 @@ class Dispatcher:
         self._elsewhere = elsewhere
         self._recording: dict[Lease, asyncio.Future[Change | None]] = {}
         """Ends of attempts that ran elsewhere: who told of one waits for it."""
-        self._held: dict[int, Hold] = {}
+        self._held: dict[str, Hold] = {}
         self._hunger = Hunger({job.name: job.queue for job in parts.catalog if not job.external})
         self._external = frozenset(job.name for job in parts.catalog if job.external)
         self._wake = asyncio.Event()
@@ -128,7 +128,7 @@ class Dispatcher:
         return self._announcer.trouble or self._taker.trouble
 
     def holds(self, task: Task) -> bool:
-        hold = self._held.get(task.key)
+        hold = self._held.get(task.id)
         return hold is not None and hold.is_of(task) and hold.task.attempt == task.attempt
 
     def held(self) -> int:
@@ -157,7 +157,7 @@ class Dispatcher:
         """Stop an attempt of this node; `task` is the newest state, with its flag set. Tell whether it is here."""
         if not self.holds(task) or (task.node != self._parts.node and not is_lent(task)):
             return False
-        self._held[task.key] = msgspec.structs.replace(self._held[task.key], task=task)
+        self._held[task.id] = msgspec.structs.replace(self._held[task.id], task=task)
         self._stop_attempt(task)
         return True
 
@@ -169,12 +169,12 @@ class Dispatcher:
                 self.cancel(task)
 
     def noted(self, note: Note) -> None:
-        hold = self._held.get(note.task.key)
+        hold = self._held.get(note.task.id)
         if hold is not None and hold.is_of(note.task):
             self._ledger.note(note)
 
     def ended(self, task: Task, outcome: Outcome, last_words: tuple[TaskEvent, ...]) -> None:
-        hold = self._held.get(task.key)
+        hold = self._held.get(task.id)
         if hold is None:
             return
         newest = hold.task if hold.is_of(task) else task  # an old one's end is refused by the store, and cleared away
@@ -233,9 +233,9 @@ class Dispatcher:
 
     def _recorded(self, change: Change | None, task: Task) -> None:
         """The ledger has written an attempt's end; None: the task had moved on and the result was dropped."""
-        hold = self._held.get(task.key)
+        hold = self._held.get(task.id)
         if hold is not None and hold.is_of(task):  # else it was claimed anew before this could be told
-            del self._held[task.key]
+            del self._held[task.id]
         if is_lent(task) and (recording := self._recording.pop(lease_of(task), None)) is not None:
             recording.set_result(change)
         parts = self._parts
@@ -310,9 +310,9 @@ class Dispatcher:
         return claimed
 
     def _hold(self, task: Task) -> None:
-        if (old := self._held.get(task.key)) is not None:
+        if (old := self._held.get(task.id)) is not None:
             self._stop_attempt(old.task)  # it lost its lease, and the task has come back to this very node
-        self._held[task.key] = Hold(task=task, since=task.version)
+        self._held[task.id] = Hold(task=task, since=task.version)
 
     def _run(self, work: Work) -> None:
         if not self._claiming:
@@ -322,11 +322,11 @@ class Dispatcher:
 
     def _ready(self, work: Work) -> None:
         """The files of a task are in place; it runs as soon as a worker has one for it."""
-        hold = self._held.get(work.task.key)
+        hold = self._held.get(work.task.id)
         if hold is None or not hold.is_of(work.task):
             return
         newest = msgspec.structs.replace(hold.task, files=work.task.files)
-        self._held[newest.key] = msgspec.structs.replace(hold, task=newest)
+        self._held[newest.id] = msgspec.structs.replace(hold, task=newest)
         if newest.cancel_requested:
             self.ended(newest, Stopped(), ())
             self.room_freed()
@@ -375,7 +375,7 @@ class Dispatcher:
         lease_until = self._parts.clock.now() + timing.lease_seconds
         renewals = await self._parts.store.renew([hold.task for hold in held], lease_until=lease_until)
         for hold, renewal in zip(held, renewals, strict=True):
-            current = self._held.get(hold.task.key)
+            current = self._held.get(hold.task.id)
             if current is None or current.since != hold.since:
                 continue
             task = msgspec.structs.replace(current.task, lease_until=lease_until)
@@ -384,7 +384,7 @@ class Dispatcher:
                 task = msgspec.structs.replace(task, cancel_requested=True)
             elif not renewal.held:
                 log.warning("a lease was lost: attempt %d is stopped", task.attempt, extra={"task": task.id})
-            self._held[task.key] = msgspec.structs.replace(current, task=task)
+            self._held[task.id] = msgspec.structs.replace(current, task=task)
             if to_stop or not renewal.held:
                 self._stop_attempt(task)
 
@@ -396,4 +396,4 @@ class Dispatcher:
 
 
 def _same(one: Task, other: Task) -> bool:
-    return (one.key, one.attempt) == (other.key, other.attempt)
+    return (one.id, one.attempt) == (other.id, other.attempt)

@@ -25,8 +25,8 @@ class _LeaseLost(Exception):
     """Another attempt has the task: what was fetched is nobody's."""
 
 
-Attempt = tuple[int, int]
-"""A task's key and the number of its attempt: one that lost its lease may still be here when the next one comes."""
+Attempt = tuple[str, int]
+"""A task's id and the number of its attempt: one that lost its lease may still be here when the next one comes."""
 
 
 class Inputs:
@@ -43,7 +43,7 @@ class Inputs:
         self._room = asyncio.Semaphore(parts.fetching.at_once_max)
 
     def prepare(self, task: Task) -> None:
-        attempt = (task.key, task.attempt)
+        attempt = (task.id, task.attempt)
         self._jobs[attempt] = task.job
         if any(file.url for file in task.files):
             self._fetching.add(attempt)
@@ -72,7 +72,7 @@ class Inputs:
 
     def cancel(self, task: Task) -> None:
         """Stop bringing its files here, if that is going on."""
-        if (attempt := (task.key, task.attempt)) in self._preparing:
+        if (attempt := (task.id, task.attempt)) in self._preparing:
             self._preparing[attempt].cancel()
 
     async def stop(self) -> None:
@@ -106,7 +106,7 @@ class Inputs:
             pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
 
     def _prepared(self, task: Task, preparing: "asyncio.Task[Work | Outcome]") -> None:
-        attempt = (task.key, task.attempt)
+        attempt = (task.id, task.attempt)
         self._fetching.discard(attempt)
         del self._jobs[attempt], self._preparing[attempt]
         prepared = Unrun() if preparing.cancelled() else preparing.result()

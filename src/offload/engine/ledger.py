@@ -51,9 +51,9 @@ class Ledger:
         self._notes: deque[Note] = deque()
         self._ends: deque[Ending] = deque()
         self._storing: set[asyncio.Task[None]] = set()
-        self._uploading: dict[tuple[int, int], asyncio.Task[Failed | None]] = {}
-        """By key and attempt."""
-        self._storing_files: dict[tuple[int, int], bool] = {}
+        self._uploading: dict[tuple[str, int], asyncio.Task[Failed | None]] = {}
+        """By id and attempt."""
+        self._storing_files: dict[tuple[str, int], bool] = {}
         """Attempts whose result is being stored; True: canceled meanwhile."""
         self._stopping = False
         self._writing: asyncio.Task[None] | None = None
@@ -83,7 +83,7 @@ class Ledger:
 
     def cancel(self, task: Task) -> None:
         """Stop bringing its result away, if that is going on or cannot be begun."""
-        attempt = (task.key, task.attempt)
+        attempt = (task.id, task.attempt)
         if attempt in self._uploading:
             self._uploading[attempt].cancel()
         if attempt in self._storing_files:
@@ -192,7 +192,7 @@ class Ledger:
         self._write_soon()
 
     async def _upload(self, ending: Ending, json: bytes) -> Ending:
-        attempt = (ending.task.key, ending.task.attempt)
+        attempt = (ending.task.id, ending.task.attempt)
         if self._stopping:
             return msgspec.structs.replace(ending, outcome=Unrun(started=True))
         uploading = asyncio.get_running_loop().create_task(upload(self._parts, ending.task, json, ending.result_file))
@@ -209,7 +209,7 @@ class Ledger:
 
     async def _store_file(self, ending: Ending, file: LocalFile) -> Ending:
         """Store it, however long that takes; given up only when the task is canceled or this node stops."""
-        key, blob = (ending.task.key, ending.task.attempt), f"t/{ending.task.id}/out/{ending.task.attempt}"
+        key, blob = (ending.task.id, ending.task.attempt), f"t/{ending.task.id}/out/{ending.task.attempt}"
         pause_seconds = 0.05
         self._storing_files[key] = False
         try:

@@ -16,7 +16,7 @@ log = logging.getLogger("offload.attempts")
 
 OPEN_MAX = 20_000
 """Attempts whose spans are held open; beyond that the oldest are given up: their ends were never heard of."""
-Key = tuple[int, int]
+Key = tuple[str, int]
 
 
 @dataclass(slots=True)
@@ -59,13 +59,13 @@ class Traces:
         if here:
             parent = task.traceparent or wait.traceparent
             run = self._tracer.begin(_run_name(task), SpanKind.CONSUMER, parent=parent, at=now, attributes=about)
-            self._runs[task.key, task.attempt] = run
+            self._runs[task.id, task.attempt] = run
             if len(self._runs) > OPEN_MAX:
                 self._runs.popitem(last=False)
 
     def of(self, task: Task) -> str:
         """Return to what belongs that which is done for an attempt."""
-        run = self._runs.get((task.key, task.attempt))
+        run = self._runs.get((task.id, task.attempt))
         return task.traceparent if run is None else run.traceparent
 
     def ended(self, task: Task, outcome: Outcome) -> None:
@@ -79,7 +79,7 @@ class Traces:
         self._log(task, words, error)
         if self._tracer is None:
             return
-        run = self._runs.pop((task.key, task.attempt), None)
+        run = self._runs.pop((task.id, task.attempt), None)
         if run is None and isinstance(outcome, Unrun):
             return  # it was claimed for somebody elsewhere, who never got it
         if run is None:

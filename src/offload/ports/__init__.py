@@ -114,7 +114,7 @@ class TaskStore(Protocol):
         """Add all or none. Raise TaskAlreadyExists (its id, other fingerprint) or IdempotencyKeyReused."""
 
     async def apply(self, changes: Sequence[Change]) -> list[bool]:
-        """Write each change whose task is still as it was (version and attempt); tell which were written."""
+        """Write each change whose task is still as it was (id, version and attempt); tell which were written."""
 
     async def claim(self, asks: Sequence[Ask], *, node: str, now: Seconds, lease_until: Seconds) -> list[Task]:
         """Take due tasks in line order (`Task.rank`, then key) as `decide(CLAIM)` would, none past its deadline."""

@@ -194,8 +194,8 @@ class MemoryStore:
 
     def _apply(self, change: Change) -> bool:
         row = self._rows.get(change.before.key)
-        fence = (change.before.version, change.before.attempt)
-        if row is None or (row.task.version, row.task.attempt) != fence:
+        fence = (change.before.id, change.before.version, change.before.attempt)
+        if row is None or (row.task.id, row.task.version, row.task.attempt) != fence:
             return False
         self._put(row, msgspec.structs.replace(row.task, **difference(change)), change.events)
         self.deliveries.add(change.deliveries)
@@ -233,7 +233,7 @@ class MemoryStore:
         row = self._rows.get(task.key)
         if row is None or row.task.status is not Status.RUNNING:
             return None
-        return row if (row.task.attempt, row.task.node) == (task.attempt, task.node) else None
+        return row if (row.task.id, row.task.attempt, row.task.node) == (task.id, task.attempt, task.node) else None
 
     def _seen(self, scope: Scope, task_id: str) -> _Row | None:
         key = self._keys.get(task_id)

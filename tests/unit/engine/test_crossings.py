@@ -22,6 +22,7 @@ def noop() -> int:
 
 CATALOG = Catalog.of_jobs(noop)
 A = "10000000-0000-4000-8000-000000000000"
+B = "20000000-0000-4000-8000-000000000000"
 
 
 class LateStore:
@@ -86,6 +87,38 @@ async def test_an_end_that_the_store_took_and_could_not_confirm_is_recorded_once
         assert task.result_file is not None
         assert (await it.engine.blobs.local_path(task.result_file.blob)).read_bytes() == b"large"
         assert it.engine.stats.stale_results == 0
+
+
+class FailedOver:
+    """A store that knows nothing any more of what it said before, and counts from where it was."""
+
+    def __init__(self, memory: MemoryStore) -> None:
+        self.memory = memory
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.memory, name)
+
+
+async def test_an_attempt_whose_task_the_store_has_lost_does_not_end_the_one_that_has_its_key(tmp_path: Path) -> None:
+    stores: list[FailedOver] = []
+
+    def failing_over(memory: MemoryStore) -> FailedOver:
+        stores.append(FailedOver(memory))
+        return stores[-1]
+
+    async with kit(tmp_path, CATALOG, places=2, wrap_store=failing_over) as it:  # type: ignore[arg-type]
+        it.workers.cancels_at_once = False
+        lost = await it.submit(task_id=A)
+        await until(lambda: A in it.workers.running)
+        stores[0].memory = MemoryStore()
+        assert (await it.submit(task_id=B)).key == lost.key
+        await until(lambda: B in it.workers.running)
+        it.succeed(A, b'"of another"')
+        await until(lambda: it.engine.stats.stale_results == 1)
+        assert (await it.get(B)).status is Status.RUNNING
+        it.succeed(B, b"1")
+        await until_async(lambda: _is(it, B, Status.DONE))
+        assert (await it.get(B)).result == b"1"
 
 
 async def _is(it: Kit, task_id: str, status: Status) -> bool:

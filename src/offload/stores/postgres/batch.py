@@ -19,8 +19,10 @@ from offload.stores.postgres.counts import Moves
 from offload.stores.postgres.rows import ASKED, OUTCOME, Row, outcome_row, stored
 from offload.stores.postgres.statements import Connection
 
+# The id as well: after a crash, or on a standby that was behind, a key may be given out again.
 HEADS = """
-    SELECT key, queue, job, status, version, attempt, node, event_count, cancel_requested, input_bytes, ready
+    SELECT key, (SELECT id FROM requests r WHERE r.key = tasks.key), queue, job, status, version, attempt, node,
+           event_count, cancel_requested, input_bytes, ready
       FROM tasks WHERE key = ANY($1::bigint[]) ORDER BY key FOR NO KEY UPDATE
 """
 KNOWN_IDS = "SELECT id, key, owner, fingerprint FROM requests WHERE id = ANY($1::text[])"
@@ -41,6 +43,7 @@ class _Head:
     """What of a stored task decides whether a write may happen, kept up to date through the batch."""
 
     key: int
+    id: str
     queue: str
     job: str
     status: str
@@ -137,7 +140,7 @@ class Batch:
     def apply(self, change: Change) -> bool:
         before, after = change.before, change.after
         head = self.heads[before.key]
-        if head is None or head.version != before.version or head.attempt != before.attempt:
+        if head is None or (head.id, head.version, head.attempt) != (before.id, before.version, before.attempt):
             return False
         self._move(head, -1)
         head.status, head.version, head.attempt = after.status.value, after.version, after.attempt
@@ -222,7 +225,7 @@ class Batch:
         head = self.heads[task.key]
         if head is None or head.status != Status.RUNNING:
             return None
-        return head if head.attempt == task.attempt and head.node == task.node else None
+        return head if (head.id, head.attempt, head.node) == (task.id, task.attempt, task.node) else None
 
     def _move(self, head: _Head, sign: int) -> None:
         place = (head.queue, head.job)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -44,7 +45,8 @@ async def migrate(
     place: Place, migrations: Sequence[Migration] = MIGRATIONS, *, wait: Seconds = LOCK_SECONDS
 ) -> list[str]:
     """Bring the schema up to date; return the names of what was run. Raise StoreTooNew when it is ahead of us."""
-    connection = await connect(place)
+    # a schema is never the newest thing that a crash of a relaxed database takes: the nodes work on without it
+    connection = await connect(replace(place, relaxed=False))
     try:
         await check_server(connection, place)
         if not await lacking(connection, place, migrations):  # as nearly always: nobody has to wait for a lock

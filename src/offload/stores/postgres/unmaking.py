@@ -15,6 +15,7 @@ from offload.stores.postgres.statements import Connection, Together
 UNTOUCHED = """
     SELECT key, queue, job, status, ready, input_bytes FROM tasks
      WHERE key = ANY($1::bigint[]) AND version <= 2 AND attempt = 0 AND status IN ('CREATED', 'QUEUED')
+       AND (SELECT id FROM requests r WHERE r.key = tasks.key) = ANY($2::text[])
      ORDER BY key FOR UPDATE
 """
 # an idempotency key whose task is gone is a new key
@@ -29,7 +30,8 @@ async def unmake(connection: Connection, slot: int, *, tasks: Sequence[Task]) ->
     """Forget those that nobody has touched."""
     moves = Moves()
     keys = []
-    for key, queue, job, status, ready, input_bytes in await connection.fetch(UNTOUCHED, [task.key for task in tasks]):
+    asked = [task.key for task in tasks], [task.id for task in tasks]
+    for key, queue, job, status, ready, input_bytes in await connection.fetch(UNTOUCHED, *asked):
         keys.append(key)
         moves.move((queue, job), status, ready=ready, input_bytes=input_bytes, sign=-1)
     await drop_tags(connection, keys)

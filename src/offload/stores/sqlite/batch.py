@@ -21,7 +21,7 @@ from offload.stores.sqlite.counts import Count, Place
 from offload.stores.sqlite.delivery_rows import add_deliveries
 from offload.stores.sqlite.rows import INSERTED, OUTCOME, PAYLOAD, Row, id_stored, inserted, stored
 
-HEAD = "key, queue, job, status, version, attempt, node, event_count, cancel_requested, input_bytes, ready"
+HEAD = "key, id, queue, job, status, version, attempt, node, event_count, cancel_requested, input_bytes, ready"
 
 
 @dataclass(slots=True)
@@ -29,6 +29,7 @@ class _Head:
     """What of a stored task decides whether a write may happen, kept up to date through the batch."""
 
     key: int
+    id: bytes | str
     queue: str
     job: str
     status: str
@@ -129,7 +130,9 @@ class Batch:
     def apply(self, change: Change) -> bool:
         before, after = change.before, change.after
         head = self._heads[before.key]
-        if head is None or head.version != before.version or head.attempt != before.attempt:
+        if head is None or (head.version, head.attempt, head.id) != (
+            before.version, before.attempt, id_stored(before.id)
+        ):  # fmt: skip
             return False
         self._move(head, -1)
         head.status, head.version, head.attempt = after.status.value, after.version, after.attempt
@@ -272,7 +275,8 @@ class Batch:
         head = self._heads[task.key]
         if head is None or head.status != Status.RUNNING:
             return None
-        return head if head.attempt == task.attempt and head.node == task.node else None
+        same = (head.attempt, head.node, head.id) == (task.attempt, task.node, id_stored(task.id))
+        return head if same else None
 
     def _move(self, head: _Head, sign: int) -> None:
         self.place(head.queue, head.job).move(head.status, ready=head.ready, input_bytes=head.input_bytes, sign=sign)
