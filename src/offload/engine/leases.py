@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from offload.core.errors import FileDoesNotExist
+from offload.core.errors import FileDoesNotExist, TryAgain
 from offload.core.lease import PREFIX, Lease, LeaseDoesNotExist, LeaseLost, Use, read, ticket_of
 from offload.core.outcome import Failed, Succeeded
 from offload.core.schema import WrongResult
@@ -26,12 +26,25 @@ JSON_TYPE = "application/json"
 NOTE = "uploaded"
 """The blob beside uploaded results that says which of them counts."""
 NOTE_BYTES_MAX = 64 * 1024
+EARLIER_MAX = 100
+"""Uploads that are kept beside the newest one; beyond them the oldest goes."""
 RECORD_SECONDS_MAX = 30.0
 """An end that takes longer to be recorded, because its result is pushed somewhere, is acknowledged before it is."""
 
 
 TICKET_SECONDS = 86_400.0
 """How long an attempt that was begun by a ticket may take when its job has no limit."""
+
+
+class _Uploaded(FileRef, frozen=True, kw_only=True):
+    """What the note beside uploads says: the one that counts, and those that it replaced."""
+
+    earlier: tuple[str, ...] = ()
+    """Their blobs: an end that is still being recorded, here or at another node, may be about one of them."""
+
+    @property
+    def file(self) -> FileRef:
+        return FileRef(blob=self.blob, name=self.name, type=self.type, size=self.size, sha256=self.sha256)
 
 
 class Beat(Record, frozen=True, kw_only=True):
@@ -97,16 +110,22 @@ class Leases:
     async def _done(self, lease: Lease, scope: Scope, text: str, json: bytes | None) -> Task:
         async with self._lock(lease):
             task = await self._visible(lease, scope, text)
-            if lease.held(task) and (task.status is Status.DONE or task.reason is Reason.UPLOAD_FAILED):
+            if _is_done(lease, task):
                 return task
             _check_held(lease, task)
-            file = await self._uploaded(lease)
+            uploaded = await self._uploaded(lease)
+            file = None if uploaded is None else uploaded.file
             self._check_result(task, json, file)
             if file is None and json is not None and len(json) > self._parts.lending.json_inline_bytes_max:
                 file, json = await self._stored_json(lease, json), None
             elif file is None:
                 json = json or b"null"
-            return await self._end(lease, Ending(task=task, outcome=Succeeded(json=json), result_file=file))
+            ended = await self._end(lease, Ending(task=task, outcome=Succeeded(json=json), result_file=file))
+            if uploaded is not None and ended.result_file == file:
+                with contextlib.suppress(TryAgain):  # then they go with the task's payload
+                    for blob in uploaded.earlier:
+                        await self._parts.blobs.delete(blob)
+            return ended
 
     async def failed(self, scope: Scope, text: str, failed: Failed) -> Task:
         """Record that an attempt ended without a result; a canceled one is CANCELED then. Raise LeaseLost."""
@@ -150,7 +169,7 @@ class Leases:
         return self._parts.lending.result_bytes_max if own is None else own
 
     async def upload(self, text: str, chunks: AsyncIterator[bytes], *, name: str, type: str) -> FileRef:
-        """Store what `done` will make the result, in the place of what was uploaded before.
+        """Store what `done` will make the result, instead of what was uploaded before.
 
         Raise LeaseLost, BodyTooLarge, DiskFull.
         """
@@ -166,10 +185,12 @@ class Leases:
                 await blobs.delete(blob)
                 raise _lost(lease)
             before = await self._uploaded(lease)
+            earlier = () if before is None else (*before.earlier, before.blob)
+            noted = _Uploaded(**msgspec.structs.asdict(file), earlier=earlier[-EARLIER_MAX:])
             note = blobs.writer(f"{_folder(lease)}/{NOTE}", bytes_max=NOTE_BYTES_MAX)
-            await write_all(note, whole(msgspec.json.encode(file)))
-            if before is not None:
-                await blobs.delete(before.blob)
+            await write_all(note, whole(msgspec.json.encode(noted)))
+            for old in earlier[:-EARLIER_MAX]:
+                await blobs.delete(old)
         return file
 
     async def _end(self, lease: Lease, ending: Ending) -> Task:
@@ -178,6 +199,9 @@ class Leases:
         if not recording.done():
             return ending.task
         if (change := recording.result()) is None:
+            task = await self._parts.store.get(ALL, lease.task_id)
+            if task is not None and isinstance(ending.outcome, Succeeded) and _is_done(lease, task):
+                return task  # another node was told of the same end, and was first
             raise _lost(lease)
         if change.after.result_file is None:
             await self._parts.blobs.delete(_folder(lease))
@@ -204,12 +228,12 @@ class Leases:
         size, sha256 = await write_all(self._parts.blobs.writer(blob, bytes_max=len(json)), whole(json))
         return FileRef(blob=blob, name="result.json", type=JSON_TYPE, size=size, sha256=sha256)
 
-    async def _uploaded(self, lease: Lease) -> FileRef | None:
+    async def _uploaded(self, lease: Lease) -> _Uploaded | None:
         try:
             note = b"".join([chunk async for chunk in self._parts.blobs.read(f"{_folder(lease)}/{NOTE}")])
         except FileDoesNotExist:
             return None
-        return msgspec.json.decode(note, type=FileRef)
+        return msgspec.json.decode(note, type=_Uploaded)
 
     def _read(self, text: str, use: Use) -> Lease:
         lease = read(self._parts.secret, use, text)
@@ -250,6 +274,11 @@ class Leases:
 
     def _lock(self, lease: Lease) -> asyncio.Lock:
         return self._locks.setdefault(lease, asyncio.Lock())
+
+
+def _is_done(lease: Lease, task: Task) -> bool:
+    """Tell whether the attempt has ended with a result, wherever it is."""
+    return lease.held(task) and (task.status is Status.DONE or task.reason is Reason.UPLOAD_FAILED)
 
 
 def _check_held(lease: Lease, task: Task) -> None:

@@ -147,6 +147,7 @@ class Ledger:
 
     async def _again_or_drop(self, ending: Ending, change: Change) -> None:
         """The task was changed by someone else: a flag does not matter, another holder or end does."""
+        task: Task | None = None
         for _ in range(5):
             task = await self._get(ending.task.id)
             if task is not None and _is_written(task, change):
@@ -158,7 +159,7 @@ class Ledger:
             if (await self._apply([change]))[0]:
                 self._recorded(change, ending.task)
                 return
-        if ending.result_file is not None:
+        if ending.result_file is not None and not _refers_to(task, ending.result_file):
             with contextlib.suppress(TryAgain):  # then a sweep finds it
                 await self._parts.blobs.delete(ending.result_file.blob)
         self._recorded(None, ending.task)
@@ -293,6 +294,11 @@ def _same_attempt(task: Task, reported: Task) -> bool:
     """Tell whether a task is still in the attempt that reports; one given back and claimed anew has the same number."""
     same = (reported.attempt, reported.node, reported.started_at)
     return task.status is Status.RUNNING and (task.attempt, task.node, task.started_at) == same
+
+
+def _refers_to(task: Task | None, file: FileRef) -> bool:
+    """Tell whether a file is a task's result: another node may have been told of the same one, and was first."""
+    return task is not None and task.result_file is not None and task.result_file.blob == file.blob
 
 
 def _is_written(task: Task, change: Change) -> bool:
