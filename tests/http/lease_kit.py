@@ -32,11 +32,15 @@ def draw(title: str) -> File:
     return File(b"")
 
 
+@job(external=True, log_bytes_max=200, retry=Retry(max_attempts=3, first_seconds=0, jitter=False))
+def mutter() -> None: ...
+
+
 @job(external=True)
 def sing(song: str = "la") -> Any: ...
 
 
-CATALOG = Catalog.of_jobs(detect, draw, sing, ping)
+CATALOG = Catalog.of_jobs(detect, draw, mutter, sing, ping)
 FOUND = [{"label": "cat", "score": 0.9}]
 SHORT = Timing(sweep_seconds=0.02, lease_seconds=0.2, heartbeat_seconds=0.02)
 

@@ -1,11 +1,14 @@
 """What workers elsewhere say for the log of their attempt."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
-from offload.core.task import ALL
+from offload.core.task import ALL, TaskEvent
+from offload.engine import logbook
 from offload.engine.logbook import LEFT_OUT
 from offload.engine.parts import Lending
 from tests.http.kit import Server, serving
@@ -57,6 +60,45 @@ async def test_a_log_has_its_limit_also_on_a_node_that_did_not_count_from_the_st
         )
         assert kept.count("zü") == 45 and kept.count("left out") == 1 and "more" not in kept
         assert (await logs(server, task_id)).endswith("z" + LEFT_OUT)
+
+
+async def test_each_attempt_has_the_limit_of_its_job_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logbook, "READ_MAX", 2)  # a log of several pages is counted whole
+    monkeypatch.setattr(logbook, "KNOWN_MAX", 1)
+    async with serving(tmp_path, catalog=CATALOG) as server:
+        task_id = (await server.client.post("/v1/jobs/mutter", json={})).json()["id"]
+        for word in ("first", "second"):
+            lent = await lend(server)
+            assert (await tell(server, lent, word)).json() == {"left_bytes": 136}
+            assert (await tell(server, lent, "x" * 70)).json() == {"left_bytes": 66}
+            await until_event(server, task_id, word)
+            await say(server, lent, "failed", {"error": "again"})
+        assert len(server.engine.leases._logbook._left) == 1, "what nobody asks for any more is forgotten"
+        lent = await lend(server)
+        for text in ("alpha", "beta", "gamma"):
+            await tell(server, lent, text)
+        await until_event(server, task_id, "gamma")
+        server.engine.leases._logbook._left.clear()
+        assert (await tell(server, lent, "")).json() == {"left_bytes": 200 - 3 * 64}
+
+
+async def test_what_is_said_at_the_same_time_is_counted_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, catalog=CATALOG) as server:
+        read = server.memory.events
+
+        async def read_slowly(*what: Any, **more: Any) -> list[TaskEvent]:
+            await asyncio.sleep(0)  # as a store on a disk does
+            return await read(*what, **more)
+
+        monkeypatch.setattr(server.memory, "events", read_slowly)
+        await server.client.post("/v1/jobs/mutter", json={})
+        lent = await lend(server)
+        said = await asyncio.gather(*(tell(server, lent, "x" * 100) for _ in range(5)))
+        assert sorted(each.json()["left_bytes"] for each in said) == [0, 0, 0, 0, 100]
 
 
 async def test_only_who_holds_the_lease_is_heard_and_not_for_long(tmp_path: Path) -> None:

@@ -350,10 +350,12 @@ async def test_a_key_with_work_leases_the_tasks_of_its_own_owner_and_an_admins_t
         assert lent["task"] == own
         (others,) = (await ask(server, admin, "POST", "/v1/leases", {"max": 9})).json()
         assert others["task"] == foreign
-        for verb in ("heartbeat", "done", "failed"):
+        for verb in ("heartbeat", "log", "done", "failed"):
             body = {"error": "x"} if verb == "failed" else None
             answer = await ask(server, at_work, "POST", f"/v1/leases/{others['lease']}/{verb}", body)
             assert code(answer) == (404, "LeaseDoesNotExist")
+            answer = await ask(server, anna, "POST", f"/v1/leases/{lent['lease']}/{verb}", body)
+            assert code(answer) == (403, "ScopeMissing"), "who submits and reads is no worker"
         put = await server.client.put(lent["upload_to"], content=b"song")
         assert put.status_code == 200, "the link needs no key"
         headers = bearer(at_work)

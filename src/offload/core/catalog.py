@@ -150,8 +150,7 @@ def _wrong_external(value: Any, mark: Mark, kind: Kind) -> list[str]:
     problems = []
     if inspect.isclass(value) or kind is not Kind.FUNCTION:
         problems.append("an external job is a plain function: its signature says what goes in and comes out")
-    options = ("workers", "concurrency", "memory_bytes", "recycle_tasks", "recycle_memory_bytes", "log_bytes_max",
-               "grace_seconds")  # fmt: skip
+    options = ("workers", "concurrency", "memory_bytes", "recycle_tasks", "recycle_memory_bytes", "grace_seconds")
     if given := [name.removesuffix("_bytes").removesuffix("_seconds") for name in options if getattr(mark, name)]:
         problems.append(f"external=True and {', '.join(given)}: that is for workers of this server, and none runs it")
     return problems

@@ -25,9 +25,10 @@ class Logbook:
 
     async def add(self, lease: Lease, task: Task, said: bytes) -> tuple[TaskEvent | None, int]:
         """Return what is to be kept of a text, and how many bytes there is still room for."""
-        left = self._left.get(lease)
-        if left is None:
-            left = await self._counted(task)
+        if lease not in self._left:
+            counted = await self._counted(task)
+            self._left.setdefault(lease, counted)  # of several calls at once, the others may have added meanwhile
+        left = self._left[lease]
         kept = said[:left]
         text = kept.decode("utf-8", "replace" if len(kept) == len(said) else "ignore")
         text += LEFT_OUT if left and len(kept) < len(said) else ""
