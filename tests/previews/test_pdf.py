@@ -1,6 +1,7 @@
 """Pages of PDF files: drawn by a process that can do nothing else, whatever the file is like."""
 
 import asyncio
+import contextlib
 import os
 import struct
 import subprocess
@@ -55,9 +56,9 @@ def size_of(png: bytes) -> tuple[int, int]:
     return width, height
 
 
-def drawing() -> list[psutil.Process]:
-    """Return the processes that draw for this one now."""
-    return [child for child in psutil.Process().children() if "draw.py" in " ".join(child.cmdline())]
+def drawing(pid: int | None = None) -> list[psutil.Process]:
+    """Return the processes that draw now for this one, or for another."""
+    return [child for child in psutil.Process(pid).children() if "draw.py" in " ".join(child.cmdline())]
 
 
 async def test_a_page_becomes_a_picture_that_fits_a_screen() -> None:
@@ -133,11 +134,11 @@ async def test_a_file_that_is_gone_is_said_as_such() -> None:
     assert drawing() == []
 
 
-async def until_it_draws() -> psutil.Process:
+async def until_it_draws(pid: int | None = None) -> psutil.Process:
     """Return the process once the file has been read and the kernel guards it."""
     until = monotonic() + 50
     while monotonic() < until:
-        for process in drawing():
+        for process in drawing(pid):
             if "Seccomp:\t2" in Path(f"/proc/{process.pid}/status").read_text():
                 return process
         await asyncio.sleep(0.01)
@@ -158,6 +159,27 @@ async def test_the_process_that_draws_can_do_nothing_else_and_goes_with_whoever_
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     assert drawing() == []
+
+
+async def test_the_process_that_draws_does_not_outlive_a_server_that_is_killed() -> None:
+    asks = """
+import asyncio
+from offload.previews.pdf import Limits
+from tests import papers
+from tests.previews.test_pdf import draw
+asyncio.run(draw(papers.endless(), limits=Limits(seconds_max=60, cpu_seconds_max=50)))
+"""
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", asks], env=paths) as server:
+        try:
+            process = await until_it_draws(server.pid)
+        finally:
+            server.kill()
+    until = monotonic() + 20
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE:
+            assert monotonic() < until, "it draws on for nobody"
+            await asyncio.sleep(0.01)
 
 
 def test_once_the_file_is_read_the_kernel_refuses_files_sockets_and_processes() -> None:
@@ -201,7 +223,7 @@ async def test_two_are_drawn_at_once_one_waits_and_more_are_told_to_come_back() 
 
 
 async def test_whoever_waits_too_long_is_told_to_come_back() -> None:
-    drawer = previews(Limits(at_once_max=1, wait_seconds_max=0.1, seconds_max=60, cpu_seconds_max=50))
+    drawer = previews(Limits(at_once_max=1, waiting_max=1, wait_seconds_max=0.1, seconds_max=60, cpu_seconds_max=50))
     first = asyncio.ensure_future(draw_with(drawer, papers.endless()))
     await until_it_draws()
     with pytest.raises(TryAgain):

@@ -18,6 +18,7 @@ from offload.core.recurrence import CatchUp, Recurrence, read_recurrence
 from offload.core.schedule import Definition, Schedule
 from offload.core.schedule_errors import ScheduleIsDeclared
 from offload.core.task import ALL, Status, Task
+from offload.engine import schedules as schedules_of_all
 from offload.engine.keyring import Keyring
 from offload.engine.scheduler import Scheduler
 from offload.ports import Added, Filter
@@ -258,7 +259,8 @@ async def test_nothing_fires_twice_or_never_again_when_the_clock_was_wrong(tmp_p
         assert clock.at > START
 
 
-async def test_what_the_code_declares_is_kept_in_step(tmp_path: Path) -> None:
+async def test_what_the_code_declares_is_kept_in_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules_of_all, "PAGE", 1)
     declared = Catalog.of_jobs(tick, nightly, noop)
     async with scheduled(tmp_path, declared) as it:
         schedules = it.kit.engine.schedules
@@ -318,6 +320,34 @@ async def test_what_another_node_still_runs_is_not_removed_before_that_node_is_g
         assert "tick is from now on what this node declares; node c runs a job of that name as well" in caplog.text
 
 
+async def test_neither_a_node_that_stops_nor_the_own_one_keeps_what_is_not_declared_any_more(tmp_path: Path) -> None:
+    async with scheduled(tmp_path, Catalog.of_jobs(tick, nightly, noop)) as it:
+        parts, now = it.kit.engine.parts, it.kit.clock.at
+        for name, stopping in (("b", True), (parts.node, False)):
+            await parts.nodes.beat(
+                NodeState(
+                    name=name,
+                    version="1",
+                    started_at=now,
+                    seen_at=now,
+                    serves=True,
+                    jobs=("nightly",),
+                    stopping=stopping,
+                )
+            )
+        await _declare_anew(it, Catalog.of_jobs(tick, _whenever_asked()).jobs)
+        assert [found.name for found in await it.kit.engine.schedules.all()] == ["tick"]
+
+
+async def test_a_new_schedule_has_none_of_the_trouble_of_one_of_its_name_that_was_deleted(tmp_path: Path) -> None:
+    async with scheduled(tmp_path) as it:
+        schedules = it.kit.engine.schedules
+        await it.put()
+        schedules.troubles["", "poll"] = "due times wait"
+        await schedules.delete("", "poll")
+        assert schedules.trouble(await it.put()) is None
+
+
 async def test_a_thousand_that_are_due_at_once_all_make_their_task(tmp_path: Path) -> None:
     async with scheduled(tmp_path, schedulers=2) as it:
         names = [f"s{n}" for n in range(1000)]
@@ -334,6 +364,13 @@ def _every_hour() -> object:
     def tick() -> None: ...
 
     return tick
+
+
+def _whenever_asked() -> object:
+    @job(name="nightly")
+    def nightly() -> None: ...
+
+    return nightly
 
 
 async def _declare_anew(it: Scheduled, jobs: Mapping[str, object], source: str = "jobs.py") -> None:
