@@ -102,15 +102,30 @@ class Postgres:
         self.run(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
         return self.url(database)
 
+    def standby(self) -> "Postgres":
+        """Return a server, still to be started, that has what this one has now, falls behind, and can only be read."""
+        binaries = find_binaries()
+        assert binaries is not None
+        found = Postgres(self._settings, password=self._password)
+        found._folder = _new_folder()
+        data = found._home / "data"
+        done = subprocess.run(
+            [binaries / "pg_basebackup", "-d", self.url(), "-D", data, "-c", "fast", "--no-sync"],
+            capture_output=True, text=True, cwd="/", **as_other(),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (data / "standby.signal").touch()
+        if owner := as_other().get("user"):
+            shutil.chown(data / "standby.signal", owner)
+        return found
+
     @property
     def _home(self) -> Path:
         assert self._folder is not None
         return self._folder
 
     def _initialized(self, binaries: Path) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="offload-postgres-"))
-        if owner := as_other().get("user"):
-            shutil.chown(folder, owner)
+        folder = _new_folder()
         command: list[str | Path] = [binaries / "initdb", "-D", folder / "data", "-U", USER, "-E", "UTF8", "--locale=C"]
         command += ["--no-sync", "--no-instructions", "-A", "trust" if self._password is None else "scram-sha-256"]
         if self._password is not None:
@@ -172,6 +187,13 @@ def as_other() -> dict[str, Any]:
     if os.getuid() != 0:
         return {}
     return {"user": "postgres", "group": "postgres"}
+
+
+def _new_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="offload-postgres-"))
+    if owner := as_other().get("user"):
+        shutil.chown(folder, owner)
+    return folder
 
 
 def _children(pid: int) -> Iterator[int]:

@@ -235,6 +235,24 @@ async def _reached(store: PostgresStore) -> bool:
     return await store.nodes.now() is not None
 
 
+async def test_a_standby_is_never_asked_in_place_of_its_primary(server: Postgres) -> None:
+    """It may be behind: what it does not know of would be taken for gone, and what it still knows for valid."""
+    async with opened(server.url()):
+        pass
+    with server.standby() as standby:
+        with pytest.raises(StoreUnavailable, match="it is a standby"):
+            await PostgresStore.open(standby.url())
+        url = server.url().replace(f":{server.port}", f":{server.port},127.0.0.1:{standby.port}")
+        async with opened(url) as store:
+            task = await add(store)
+            await asyncio.to_thread(server.kill)
+            with pytest.raises(StoreUnavailable):
+                await store.get(ALL, task.id)
+            await asyncio.to_thread(server.start)
+            await until(lambda: _reached(store))
+            assert await store.get(ALL, task.id) and await add(store)
+
+
 async def test_a_server_that_does_not_write_to_its_disk_is_refused() -> None:
     with Postgres({"fsync": "off"}) as server:
         with pytest.raises(WrongSetting, match="fsync = off"):

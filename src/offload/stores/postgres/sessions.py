@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from offload.core.errors import DiskFull, OffloadError, StoreUnavailable, WrongSetting
 from offload.core.store_errors import StoreDamaged
@@ -63,6 +64,8 @@ async def connect(place: Place, *, timeout: float = CONNECT_SECONDS) -> Connecti
         timeout=timeout,
         command_timeout=COMMAND_SECONDS,
         statement_cache_size=STATEMENTS_CACHED,
+        # never a standby, whatever the URL says: it answers from the past, and would be asked for as long as it can
+        target_session_attrs=SessionAttribute.read_write,
         server_settings={
             "application_name": "offload",
             "search_path": SCHEMA,
@@ -117,6 +120,9 @@ def translated(error: BaseException, place: Place) -> BaseException:
         return StoreDamaged(f"{place.name} is damaged ({error}): stop offload and restore a backup")
     if isinstance(error, NOT_OURS):
         return WrongSetting(f"store: {place.name} does not let us in: {error}")
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        why = f"{place.name} cannot be written now: it is a standby, or read-only"
+        return StoreUnavailable(why, retry_seconds=RETRY_SECONDS)
     if is_gone(error) or isinstance(error, CROSSED):
         why = str(error) or type(error).__name__
         return StoreUnavailable(f"{place.name} cannot be used now: {why}", retry_seconds=RETRY_SECONDS)
