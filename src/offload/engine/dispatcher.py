@@ -14,6 +14,7 @@ from offload.core.ring import Lot
 from offload.core.task import ALL, Seconds, Status, Task, TaskEvent
 from offload.core.transitions import Change
 from offload.engine.announcer import Announcer
+from offload.engine.claims import claim
 from offload.engine.holds import Hold, Line
 from offload.engine.hunger import Hunger
 from offload.engine.inputs import Inputs
@@ -298,7 +299,7 @@ class Dispatcher:
         now = parts.clock.now()
         if self._taker is not None:
             self._taker.asking(asks)
-        claimed = await parts.store.claim(asks, node=parts.node, now=now, lease_until=now + parts.timing.lease_seconds)
+        claimed = await claim(parts, asks, node=parts.node)
         self._looked_at = now
         for task in claimed:
             self._hold(task)

@@ -1,6 +1,7 @@
 """Lends tasks to workers elsewhere: those who wait are served in the order in which they came, without polling."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import Counter, defaultdict
@@ -13,6 +14,7 @@ from offload.core.errors import QueueDoesNotExist, Stopping, TryAgain, WrongValu
 from offload.core.lease import node_of
 from offload.core.outcome import Unrun
 from offload.core.task import Record, Scope, Seconds, Task
+from offload.engine.claims import claim
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.herald import Herald
 from offload.engine.ledger import Ending
@@ -242,8 +244,7 @@ class Lessor:
     async def _claim(self, asks: list[Ask]) -> list[Task]:
         parts = self._parts
         now = parts.clock.now()
-        until = now + parts.timing.lease_seconds
-        claimed = await parts.store.claim(asks, node=node_of(secrets.token_bytes(8)), now=now, lease_until=until)
+        claimed = await claim(parts, asks, node=node_of(secrets.token_bytes(8)))
         for task in claimed:
             count_claimed(parts, task, now, here=False)
         return [await self._shortened(task) for task in claimed]
@@ -254,7 +255,8 @@ class Lessor:
         until = self._parts.ends_by(task)
         if until is None or until >= task.lease_until:
             return task
-        await self._parts.store.renew([task], lease_until=until)
+        with contextlib.suppress(TryAgain):  # it may be held for longer, then: who holds it knows when to end
+            await self._parts.store.renew([task], lease_until=until)
         return msgspec.structs.replace(task, lease_until=until)
 
     def _hand_over(self, waiter: _Waiter, tasks: list[Task]) -> None:

@@ -8,10 +8,11 @@ from offload import job
 from offload.core.catalog import Catalog
 from offload.core.errors import StoreUnavailable
 from offload.core.outcome import LocalFile, Succeeded, Unrun
-from offload.core.task import Status
-from offload.core.transitions import Change
+from offload.core.task import Status, Task, TaskError
+from offload.core.transitions import Change, Event, Facts, decide
+from offload.ports import Ask
 from offload.stores.memory import MemoryStore
-from tests.unit.engine.kit import Kit, kit
+from tests.unit.engine.kit import HandClock, Kit, Together, kit
 from tests.unit.engine.waiting import until, until_async
 
 
@@ -119,6 +120,41 @@ async def test_an_attempt_whose_task_the_store_has_lost_does_not_end_the_one_tha
         it.succeed(B, b"1")
         await until_async(lambda: _is(it, B, Status.DONE))
         assert (await it.get(B)).result == b"1"
+
+
+class LateClaim(FailedOver):
+    """A store whose first claim is answered when its lease has ended, and somebody has taken the task back."""
+
+    clock: HandClock | None = None
+
+    async def claim(self, asks: Sequence[Ask], *, node: str, now: float, lease_until: float) -> list[Task]:
+        claimed = await self.memory.claim(asks, node=node, now=now, lease_until=lease_until)
+        if claimed and self.clock is not None:
+            self.clock.at = now = lease_until + 1
+            self.clock = None
+            error = TaskError(type="NodeLost", message="the node was lost")
+            lost = Facts(now=now, run_at=now + 3600, error=error, worker_died=True)
+            assert await self.memory.apply([decide(claimed[0], Event.RETRY, lost)]) == [True]
+        return claimed
+
+
+async def test_a_claim_that_is_answered_after_the_end_of_its_lease_begins_nothing_that_was_taken_back(
+    tmp_path: Path,
+) -> None:
+    together, stores = Together(), list[LateClaim]()
+
+    def late(memory: MemoryStore) -> LateClaim:
+        stores.append(LateClaim(memory))
+        return stores[-1]
+
+    async with kit(tmp_path, CATALOG, wrap_store=late, together=together) as it:  # type: ignore[arg-type]
+        stores[0].clock = together.clock
+        await it.submit(task_id=A)
+        await until(lambda: stores[0].clock is None)
+        await it.submit(task_id=B)
+        await until(lambda: bool(it.workers.started))
+        assert it.workers.started == [B]
+        assert (await it.get(A)).status is Status.QUEUED
 
 
 async def _is(it: Kit, task_id: str, status: Status) -> bool:

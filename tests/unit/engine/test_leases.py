@@ -8,13 +8,15 @@ from pathlib import Path
 
 from offload import File, job
 from offload.core.catalog import Catalog
+from offload.core.errors import StoreUnavailable
 from offload.core.lease import Use, lease_of, signed
-from offload.core.task import ALL, Status
+from offload.core.task import ALL, Status, Task
 from offload.core.transitions import Change
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.leases import Leases
 from offload.engine.lessor import Wish
 from offload.engine.writing import whole
+from offload.ports import Renewal
 from offload.stores.memory import MemoryStore
 from tests.unit.engine.kit import Kit, kit
 from tests.unit.engine.waiting import until
@@ -23,6 +25,11 @@ from tests.unit.engine.waiting import until
 @job(external=True)
 def draw() -> File:
     return File(b"")
+
+
+@job(external=True, timeout=5)
+def sing() -> str:
+    return "la"
 
 
 A = "10000000-0000-4000-8000-000000000000"
@@ -43,6 +50,19 @@ class HeldUp:
         self.waiting += 1
         await self.goes_on.wait()
         return await self._memory.apply(changes)
+
+
+class AwayAfterClaims:
+    """A store that goes away when it has answered a claim."""
+
+    def __init__(self, memory: MemoryStore) -> None:
+        self._memory = memory
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._memory, name)
+
+    async def renew(self, held: Sequence[Task], *, lease_until: float) -> list[Renewal]:
+        raise StoreUnavailable("it is away", retry_seconds=1)
 
 
 @dataclass
@@ -114,3 +134,12 @@ async def test_what_was_uploaded_before_the_result_goes_when_the_end_is_recorded
         await it.there.done(ALL, it.hold, None)
         assert await it.result() == b"second"
         assert it.files(tmp_path) == 2, "the file and the note about it"
+
+
+async def test_what_was_claimed_for_a_worker_reaches_it_also_when_the_store_goes_away_right_then(
+    tmp_path: Path,
+) -> None:
+    async with kit(tmp_path, Catalog.of_jobs(sing), wrap_store=AwayAfterClaims) as it:  # type: ignore[arg-type]
+        await it.submit("sing", task_id=A)
+        (task,) = await it.engine.lessor.lease(ALL, Wish(), wait_seconds=5.0)
+        assert task.id == A
