@@ -130,7 +130,7 @@ async def test_an_answer_that_is_no_success_is_sent_nowhere_and_can_be_read(wrap
     async with Zoo({"/there": Taking()}).open() as zoo:
         task = await asyncio.to_thread(sent_on, wrapped, path, zoo.url("/there"))
     assert (task["status"], task["reason"]) == ("FAILED", "upload_failed") and not zoo.visits
-    assert task["error"]["type"] == "ResponseNotSent"
+    assert task["error"]["type"] == "ResponseNotSent" and task["attempt"] == 1
     kept = await asyncio.to_thread(ask, wrapped.url, f"/offload/v1/tasks/{task['id']}/result")
     direct = call_wsgi(wrapped_flask.app, path)
     assert (kept.status, kept.body) == (direct.status, direct.body)

@@ -1,5 +1,6 @@
 """Pages of PDF files as pictures: who may see them, and what is said when there is none."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from offload.core.errors import TryAgain
 from offload.ports.previews import NoPreview, Preview
 from tests.http.key_kit import ask, bearer, key_of
 from tests.http.kit import Server, gate_of, serving
+from tests.http.sockets import listening
 
 PNG = b"\x89PNG picture"
 
@@ -71,6 +73,27 @@ async def test_what_cannot_be_shown_says_why(tmp_path: Path, query: str, status:
         refused = await server.client.get(f"{await copied(server)}/result/preview?{query}")
         assert (refused.status_code, refused.json()["code"]) == (status, code)
         assert (refused.headers.get("retry-after") == "3") == (status == 503)
+
+
+async def test_a_page_that_nobody_waits_for_any_more_is_not_drawn_to_its_end(tmp_path: Path) -> None:
+    class Slow(Drawer):
+        began, left = asyncio.Event(), asyncio.Event()
+
+        async def page(self, chunks: AsyncIterator[bytes], *, size: int, number: int) -> Preview:
+            self.began.set()
+            try:
+                return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+            finally:
+                self.left.set()
+
+    async with listening(tmp_path, previews=Slow()) as it:
+        here = await copied(it.server)
+        _, writer = await asyncio.open_connection("127.0.0.1", it.port)
+        writer.write(f"GET {here}/result/preview HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        async with asyncio.timeout(20):
+            await Slow.began.wait()
+            writer.close()
+            await Slow.left.wait()
 
 
 async def test_only_pdf_files_have_pages_and_only_where_they_are_kept(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import platform
+import signal
 import struct
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 
 from offload.core.errors import FileDoesNotExist, TryAgain
 from offload.ports.previews import NoPreview, Preview
+from offload.previews import pdf
 from offload.previews.pdf import CHILD, Limits, PdfPreviews, library_folder
 from tests import papers
 from tests.browser.hostile_files import hostile
@@ -104,7 +107,9 @@ async def test_what_a_file_would_run_is_not_run() -> None:
 
 async def test_a_page_that_takes_for_ever_is_given_up() -> None:
     assert await refused(papers.endless(), limits=QUICK) == "drawing it takes too long"
-    assert await refused(papers.endless(), limits=Limits(seconds_max=0.5)) == "drawing it takes too long"
+    async with asyncio.timeout(30):  # long before it has had all its time of the processor
+        little = Limits(seconds_max=0.5, cpu_seconds_max=50)
+        assert await refused(papers.endless(), limits=little) == "drawing it takes too long"
 
 
 async def test_a_page_that_takes_all_memory_is_given_up() -> None:
@@ -121,6 +126,8 @@ async def test_a_file_beyond_the_limit_is_not_even_read() -> None:
 
     with pytest.raises(NoPreview, match="larger than 1,000 bytes"):
         await previews(Limits(file_bytes_max=1000)).page(never(), size=1001, number=1)
+    data = papers.paper("x")
+    assert (await draw(data, limits=Limits(seconds_max=60, file_bytes_max=len(data)))).pages == 1
 
 
 async def test_a_file_that_is_gone_is_said_as_such() -> None:
@@ -154,7 +161,8 @@ async def test_the_process_that_draws_can_do_nothing_else_and_goes_with_whoever_
     assert sorted(os.listdir(f"/proc/{process.pid}/fd")) == ["1", "2"]
     limits = Path(f"/proc/{process.pid}/limits").read_text()
     assert process.rlimit(psutil.RLIMIT_CPU) == (50, 51), limits
-    assert process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0), limits
+    assert process.rlimit(psutil.RLIMIT_FSIZE) == process.rlimit(psutil.RLIMIT_CORE) == (0, 0), limits
+    assert process.rlimit(psutil.RLIMIT_NOFILE) == (16, 16), limits
     assert process.rlimit(psutil.RLIMIT_AS) == (Limits().memory_bytes_max,) * 2, limits
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
@@ -204,6 +212,33 @@ os._exit(0)
     done = subprocess.run([sys.executable, "-I", "-c", tried, str(CHILD)], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert len(lines) == 8 and all(line.endswith("was refused") for line in lines), done.stdout
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a processor that knows calls of two kinds")
+def test_calls_by_the_numbers_of_another_architecture_end_the_process() -> None:
+    """There, the number of a call that is allowed may be that of opening a file."""
+    tried = """
+import ctypes, mmap, os, runpy, sys
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(bytes.fromhex("53 b8 14 00 00 00 cd 80 5b c3"))  # getpid, as 32-bit programs call it
+call = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+if sys.argv[2] == "confined":
+    runpy.run_path(sys.argv[1])["confine"]()
+os._exit(0 if call() == os.getpid() else 1)
+"""
+    ends = [subprocess.run([sys.executable, "-I", "-c", tried, str(CHILD), how]).returncode for how in ("", "confined")]
+    if ends[0] != 0:
+        pytest.skip("this kernel runs no 32-bit programs")
+    assert ends[1] == -signal.SIGSYS
+
+
+async def test_an_answer_that_is_no_picture_is_not_taken_in_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_over = tmp_path / "draw.py"
+    taken_over.write_text("import sys\nfor _ in range(40):\n    sys.stdout.buffer.write(bytes(2**20))\n")
+    monkeypatch.setattr(pdf, "CHILD", taken_over)
+    assert await refused(papers.paper("x")) == "its picture is too large"
 
 
 async def test_two_are_drawn_at_once_one_waits_and_more_are_told_to_come_back() -> None:

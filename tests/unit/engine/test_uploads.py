@@ -36,14 +36,14 @@ async def drops_the_end(visit: Visit) -> None:
     visit.reset()
 
 
-async def run(it: Kit, url: str) -> str:
+async def run(it: Kit, url: str, type: str = "image/png") -> str:
     """Let a task return a file that is to be pushed."""
     task_id = await submit(it, upload_to=url)
     await until(lambda: task_id in it.workers.running)
     root = Path(it.engine.blobs._root).parent  # type: ignore[attr-defined]
     made = root / f"made-{task_id}"
     made.write_bytes(MADE)
-    it.workers.end(task_id, Succeeded(file=LocalFile(path=str(made), name="a.bin", type="image/png", size=len(MADE))))
+    it.workers.end(task_id, Succeeded(file=LocalFile(path=str(made), name="a.bin", type=type, size=len(MADE))))
     return task_id
 
 
@@ -55,6 +55,12 @@ async def test_a_file_is_pushed_whole_before_the_task_is_done(tmp_path: Path, fi
         assert (last.method, last.body, last.headers["content-type"]) == ("PUT", MADE, "image/png")
         assert len(zoo.visits) == len(first) + 1
         assert done.upload_to == "" and done.attempt == 1
+
+
+async def test_only_of_an_applications_answer_the_head_is_left_out(tmp_path: Path) -> None:
+    async with Zoo({"/there": Taking()}).open() as zoo, kit(tmp_path, CATALOG, uploading=QUICK) as it:
+        await status_is(it, await run(it, zoo.url("/there"), "message/http"), Status.DONE)
+        assert zoo.visits[-1].body == MADE and zoo.visits[-1].headers["content-type"] == "message/http"
 
 
 @pytest.mark.parametrize(("status", "tries"), [("403 Expired", 1), ("302 Elsewhere", 1), ("500 No", 5)])
