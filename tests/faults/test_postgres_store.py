@@ -206,6 +206,23 @@ async def test_of_submits_in_doubt_only_those_that_no_client_can_name_are_taken_
             assert await other.get(ALL, named.task.id)
 
 
+async def test_who_is_stored_while_others_of_the_same_batch_still_wait_is_told_so_at_once(server: Postgres) -> None:
+    """Each goes alone when one of them cannot be written: a late answer would be a doubt, and the task there twice."""
+    wrong, good, blocked = queued(id="no\0id"), queued(), queued()
+    async with opened(server.url()) as store:
+        other = await asyncpg.connect(server.url())
+        async with other.transaction():
+            await other.execute(
+                "INSERT INTO offload.requests (key, id, owner, job, queue, created_at, fingerprint, input) "
+                f"VALUES (0, '{blocked.task.id}', '', '', '', 0, '', '')"
+            )
+            calls = (store.add([wrong]), store.add([good]), store.add([blocked]))
+            refused, added, late = await asyncio.gather(*calls, return_exceptions=True)
+            assert isinstance(refused, asyncpg.PostgresError) and isinstance(late, StoreInDoubt)
+            assert isinstance(added, list) and added[0].task.id == good.task.id
+        await other.close()
+
+
 async def _holds(store: PostgresStore, count: int) -> bool:
     return (await counted(store))["queued"] == len(await store.find(ALL, Filter())) == count
 

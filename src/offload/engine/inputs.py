@@ -107,8 +107,9 @@ class Inputs:
 
     def _prepared(self, task: Task, preparing: "asyncio.Task[Work | Outcome]") -> None:
         attempt = (task.id, task.attempt)
-        self._fetching.discard(attempt)
-        del self._jobs[attempt], self._preparing[attempt]
+        if self._preparing.get(attempt) is preparing:  # else it was given back elsewhere, and has come here anew
+            self._fetching.discard(attempt)
+            del self._jobs[attempt], self._preparing[attempt]
         prepared = Unrun() if preparing.cancelled() else preparing.result()
         if isinstance(prepared, Work):
             self._ready(prepared)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from offload.core.task import ALL, FileRef, Reason, Status
+from offload.core.transitions import Event, Facts, decide
 from offload.engine.parts import Fetching
 from tests.egress.test_downloads import DATA, TAG, Breaking, gives
 from tests.egress.zoo import Behaviour, Visit, Zoo, redirects, says
@@ -218,6 +219,23 @@ async def test_a_stop_gives_back_what_is_being_fetched(tmp_path: Path) -> None:
         back = await it.get(task_id)
         assert (back.status, back.attempt) == (Status.QUEUED, 0)
         assert back.files[0].url
+
+
+async def test_a_task_that_comes_back_to_a_node_that_still_fetches_for_it_is_run(tmp_path: Path) -> None:
+    gate = Gate()
+    async with Zoo({"/cat": gate}).open() as zoo, kit(tmp_path, CATALOG, fetching=QUICK) as it:
+        task_id = await submit(it, zoo.url("/cat"))
+        await until(lambda: gate.waiting == 1)
+        it.clock.at += 1.0
+        # as a node does that finds the lease ended: nothing has begun, so the attempt's number comes again
+        given_back = decide(await it.get(task_id), Event.RELEASE, Facts(now=it.clock.now()))
+        assert await it.store.apply([given_back]) == [True]
+        await until(lambda: gate.waiting == 2)
+        gate.opened.set()
+        await until(lambda: task_id in it.workers.running)
+        assert it.workers.running[task_id].attempt == 1
+        it.succeed(task_id)
+        await status_is(it, task_id, Status.DONE)
 
 
 async def test_the_lease_is_kept_while_a_file_comes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from offload.core.errors import OffloadError, StoreUnavailable
+from offload.core.errors import OffloadError, StoreUnavailable, TryAgain
 from offload.stores.postgres.batch import Crossed
 from offload.stores.postgres.sessions import CROSSED, RETRY_SECONDS, Place, connect, is_gone, take_slot, translated
 from offload.stores.postgres.statements import Connection
@@ -268,7 +268,7 @@ class Links:
             try:
                 await self._transact(body)
                 return
-            except StoreUnavailable:
+            except TryAgain:
                 await asyncio.sleep(PAUSE_SECONDS)
             except Exception:
                 log.exception("what was put off could not be done")

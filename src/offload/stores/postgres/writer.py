@@ -125,6 +125,7 @@ class Writer:
             if not isinstance(error, OffloadError) and len(calls) > 1:
                 for call in calls:
                     await self._write(link, [call])
+                    _answer([call])  # what is stored is told now: the next ones may take long
                 return
             for call in calls:
                 call.error = error
