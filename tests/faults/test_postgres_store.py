@@ -252,6 +252,22 @@ async def _reached(store: PostgresStore) -> bool:
     return await store.nodes.now() is not None
 
 
+async def test_a_server_that_refuses_those_who_come_back_is_away_and_not_set_wrongly(server: Postgres) -> None:
+    """What is being restored or moved lets nobody in for a while; whoever could connect once goes on trying."""
+    async with opened(server.create("app")) as store:
+        task = await claimed(store)
+        server.run("ALTER DATABASE app ALLOW_CONNECTIONS false")
+        server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'app'")
+        done = decide(task, Event.SUCCEED, Facts(now=1_001.0, result=b"1"))
+        with pytest.raises(StoreUnavailable):
+            await store.apply([done])
+        with pytest.raises(StoreUnavailable):
+            await claim(store)
+        server.run("ALTER DATABASE app ALLOW_CONNECTIONS true")
+        await until(lambda: _reached(store))
+        assert await store.apply([done]) == [True]
+
+
 async def test_a_standby_is_never_asked_in_place_of_its_primary(server: Postgres) -> None:
     """It may be behind: what it does not know of would be taken for gone, and what it still knows for valid."""
     async with opened(server.url()):

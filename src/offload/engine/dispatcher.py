@@ -264,8 +264,8 @@ class Dispatcher:
                     self._hunger.fed(asks, claimed)
                     if self._taker is not None:
                         self._taker.fed(asks, claimed)
-                except TryAgain as error:
-                    log.warning("cannot claim, trying again: %s", error)
+                except Exception as error:
+                    log.warning("cannot claim, trying again: %s", error, exc_info=not isinstance(error, TryAgain))
                     await asyncio.sleep(1.0)
             self._tell_others()
 
@@ -363,8 +363,8 @@ class Dispatcher:
             try:
                 await self.renew()
                 seconds = self._parts.timing.heartbeat_seconds
-            except TryAgain as error:
-                log.warning("cannot renew the leases, trying again: %s", error)
+            except Exception as error:
+                log.warning("cannot renew leases, trying again: %s", error, exc_info=not isinstance(error, TryAgain))
                 seconds = min(1.0, seconds)
 
     async def renew(self) -> None:

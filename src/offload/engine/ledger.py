@@ -135,15 +135,31 @@ class Ledger:
 
     async def _write_ends(self, most: int) -> None:
         endings = [self._ends.popleft() for _ in range(min(most, BATCH_MAX))]
-        if not endings:
+        if endings:
+            await self._write_together(endings)
+
+    async def _write_together(self, endings: list[Ending]) -> None:
+        """Record them; when that fails in a way that nobody foresaw, each alone, and those that fail alone later."""
+        try:
+            changes = [finished_change(self._parts, ending) for ending in endings]
+            written = await self._apply(changes)
+        except Exception:
+            log.exception("%d ends could not be recorded, holding them", len(endings))
+            if len(endings) > 1:
+                for ending in endings:
+                    await self._write_together([ending])
+            else:
+                asyncio.get_running_loop().call_later(PAUSE_SECONDS_MAX, self._hold_again, endings[0])
             return
-        changes = [finished_change(self._parts, ending) for ending in endings]
-        written = await self._apply(changes)
         for ending, change, is_written in zip(endings, changes, written, strict=True):
             if is_written:
                 self._recorded(change, ending.task)
             else:
                 await self._again_or_drop(ending, change)
+
+    def _hold_again(self, ending: Ending) -> None:
+        self._ends.append(ending)
+        self._write_soon()
 
     async def _again_or_drop(self, ending: Ending, change: Change) -> None:
         """The task was changed by someone else: a flag does not matter, another holder or end does."""

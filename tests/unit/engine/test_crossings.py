@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from offload import job
 from offload.core.catalog import Catalog
 from offload.core.errors import StoreUnavailable
 from offload.core.outcome import LocalFile, Succeeded, Unrun
 from offload.core.task import Status, Task, TaskError
 from offload.core.transitions import Change, Event, Facts, decide
+from offload.engine.parts import Timing
 from offload.ports import Ask
 from offload.stores.memory import MemoryStore
 from tests.unit.engine.kit import HandClock, Kit, Together, kit
@@ -155,6 +158,49 @@ async def test_a_claim_that_is_answered_after_the_end_of_its_lease_begins_nothin
         await until(lambda: bool(it.workers.started))
         assert it.workers.started == [B]
         assert (await it.get(A)).status is Status.QUEUED
+
+
+class Surprising(FailedOver):
+    """A store that fails once at each of these calls, in a way that nobody foresaw."""
+
+    def __init__(self, memory: MemoryStore) -> None:
+        super().__init__(memory)
+        self.left = ["claim", "apply", "renew"]
+
+    def __getattr__(self, name: str) -> object:
+        if name in self.left:
+            self.left.remove(name)
+            return self._fail
+        return super().__getattr__(name)
+
+    async def _fail(self, *given: object, **named: object) -> object:
+        raise RuntimeError("this cannot happen")
+
+
+async def test_nothing_that_a_store_says_keeps_a_node_from_claiming_renewing_and_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offload.engine.ledger.PAUSE_SECONDS_MAX", 0.01)
+    stores: list[Surprising] = []
+
+    def surprising(memory: MemoryStore) -> Surprising:
+        stores.append(Surprising(memory))
+        return stores[-1]
+
+    timing = Timing(sweep_seconds=60, heartbeat_seconds=0.02)
+    async with kit(tmp_path, CATALOG, wrap_store=surprising, timing=timing) as it:  # type: ignore[arg-type]
+        await it.submit(task_id=A)
+        await until(lambda: A in it.workers.running)
+        it.clock.at += 20
+        await until(lambda: "renew" not in stores[0].left)
+        await until_async(lambda: _is_renewed(it, A))
+        it.succeed(A)
+        await until_async(lambda: _is(it, A, Status.DONE))
+        assert not stores[0].left and it.engine.stats.finished.total() == 1
+
+
+async def _is_renewed(it: Kit, task_id: str) -> bool:
+    return (await it.get(task_id)).lease_until == it.clock.at + 30.0
 
 
 async def _is(it: Kit, task_id: str, status: Status) -> bool:

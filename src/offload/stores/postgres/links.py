@@ -59,7 +59,8 @@ class Reach:
     def must_be_there(self) -> None:
         """Raise StoreUnavailable when it is known to be away; who heals the way will find out when it is back."""
         if self.lost:
-            raise translated(self._why, self.place)
+            why = str(self._why) or type(self._why).__name__
+            raise StoreUnavailable(f"{self.place.name} cannot be used now: {why}", retry_seconds=RETRY_SECONDS)
 
     def reached(self) -> None:
         if self.lost:
@@ -151,10 +152,11 @@ class Link:
         try:
             connection = await connect(self._reach.place, timeout=RECONNECT_SECONDS)
             self._slot = await take_slot(connection)
-        except BaseException as error:
-            if is_gone(error):
-                self._reach.gone(error)
-            raise translated(error, self._reach.place) from error
+        except Exception as error:
+            # whatever it says: it let us in once, and one that is restored or moved may refuse everybody for a while
+            self._reach.gone(error)
+            why = f"{self._reach.place.name} cannot be used now: {str(error) or type(error).__name__}"
+            raise StoreUnavailable(why, retry_seconds=RETRY_SECONDS) from error
         self._reach.reached()
         connection.add_termination_listener(self._ended)
         self._connection = connection
