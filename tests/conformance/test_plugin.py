@@ -56,6 +56,14 @@ REFUSED = {
     "no part": (["--offload-without", "cats"], "'cats' is no part of a store: deliveries, keys, history, schedules"),
 }
 """Options that cannot be run with, and what is said about them."""
+HANGS = """
+import asyncio
+import pytest
+
+@pytest.mark.deadline(0.1)
+async def test_what_never_comes():
+    await asyncio.Event().wait()
+"""
 RUNS = """
 import contextlib, io, json, sys
 import pytest
@@ -135,17 +143,28 @@ def test_parts_that_are_not_there_yet_and_nodes_that_never_will_be_are_skipped_a
     assert "offload: this store is not whole, it is without history, keys: a server needs them" in ran.said
 
 
+def test_only_tests_of_what_was_given_run_and_a_pairing_has_its_other_half_in_memory(home: Path) -> None:
+    wanted = {kind: [*SUITE, "-q", f"--offload-{kind}", f"stall.adapters:{kind}"] for kind in ("bell", "broker")}
+    wanted["broker"] += ["-k", "three_times or test_bell"]
+    for kind, ran in _run(home, wanted).items():
+        assert ran.code == 0, ran.said
+        assert re.search(r"^\d+ passed, \d+ deselected in ", ran.said, re.MULTILINE), f"{kind}: {ran.said}"
+
+
 def test_the_tests_can_be_imported_into_a_suite_that_has_its_own_fixtures(home: Path) -> None:
     (home / "conftest.py").write_text('pytest_plugins = ["offload.conformance.plugin"]\n')
     tests = (
         "from offload.conformance.test_claims_for_owners import *\nfrom offload.conformance.test_file_store import *\n"
     )
-    (home / "test_none.py").write_text(tests)
+    (home / "check_none.py").write_text(tests)
     fixture = "@pytest.fixture\ndef store_factory():\n    return adapters.last_come_first_served\n"
-    (home / "test_own.py").write_text(f"import pytest\nfrom stall import adapters\n{tests}\n{fixture}")
-    ran = _run(home, {"own": ["-q", "test_own.py"], "none": ["-q", "test_none.py"]})
+    (home / "check_own.py").write_text(f"import pytest\nfrom stall import adapters\n{tests}\n{fixture}")
+    (home / "check_hangs.py").write_text(HANGS)
+    names = ["-q", "-o", "python_files=check_*.py"]  # so that pytest does not know by theirs what our tests are
+    ran = _run(home, {name: [*names, f"check_{name}.py"] for name in ("own", "none", "hangs")})
     assert ran["own"].failed == {"test_a_claim_for_an_owner_takes_only_theirs_in_line_order"}, ran["own"].said
     assert "1 failed, 3 passed" in ran["own"].said and "At index 0 diff: " in ran["own"].said
+    assert "1 failed" in ran["hangs"].said and "TimeoutError" in ran["hangs"].said, "no test waits for ever"
     assert "4 errors" in ran["none"].said and "--offload-store MODULE:FACTORY, or a fixture store" in ran["none"].said
 
 

@@ -94,8 +94,13 @@ async def test_a_store_that_cannot_be_used_is_known_at_the_start(
         url, said = url.replace(store.endpoint, "http://127.0.0.1:1"), "cannot be reached"
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
+    blobs = blobs_of(url, tmp_path)
     with pytest.raises((WrongSetting, StoreUnavailable), match=said):
-        await blobs_of(url, tmp_path).start()
+        await blobs.start()
+    writer = blobs.writer("f/1", bytes_max=1)
+    await writer.write(b"x")
+    with pytest.raises(StoreUnavailable):
+        await writer.commit()
 
 
 def stranger(store: Gcs | Azure, folder: Path) -> dict[str, str]:

@@ -77,6 +77,8 @@ def test_a_proxy_sends_requests_from_a_node_elsewhere(postgres: Databases, tmp_p
     ("flags", "said"),
     [
         (["jobs.py", "--wrap", "shop:app"], "a node works for one"),
+        (["--celery", "shop", "--wrap", "shop:app"], "a node works for one"),
+        (["--proxy", "shop", "--store", "postgresql://nobody@127.0.0.1:1/x"], "'shop' is not an upstream"),
         (["--wrap", "shop:app"], "one process owns a SQLite file"),
         (["--wrap", "nowhere_at_all:app", "--store", "postgresql://nobody@127.0.0.1:1/x"], "nowhere_at_all"),
     ],

@@ -8,10 +8,13 @@ import msgspec
 import pytest
 
 from offload.core.errors import CannotLoadJobs, WrongSetting
+from offload.settings import Settings
+from offload.wrap.apps.jobs import Plan
 from offload.wrap.apps.loaded import load_app, speaks_asgi
 from offload.wrap.apps.messages import BrokenResponse, Head, ResponseFile, end_to_end, redacted, whole
 from offload.wrap.apps.routes import read_slow, slow_job
 from offload.wrap.apps.upstream import check_upstream
+from offload.wrap.starting import settings_for
 
 
 @pytest.mark.parametrize(
@@ -123,3 +126,18 @@ def test_an_application_is_found_by_module_file_attribute_or_factory(tmp_path: P
 def test_an_upstream_that_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(WrongSetting):
         check_upstream(url)
+
+
+def test_workers_find_the_application_wherever_they_work_and_see_what_it_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = settings_for(Settings(workers=0, slow=("/report",)), app="shop.py:app")
+    plan = msgspec.json.decode(made.jobs[made.jobs.index("{") :], type=Plan)
+    assert plan.app == f"{tmp_path}/shop.py:app" and plan.jobs == {"request": 1}, (
+        "the same jobs with workers or without"
+    )
+    assert [slow.glob for slow in plan.slow] == ["/report"]
+    assert made.child_env == ("*",)
+    own = Settings(child_env=("SHOP_*",), sources={"child_env": "--child-env"})
+    assert settings_for(own, app="shop:app").child_env == ("SHOP_*",), "whoever says which, has said it"
