@@ -19,8 +19,6 @@ RECONNECT_SECONDS = 2.0
 """How long one try to connect again may take."""
 PAUSE_SECONDS = 0.2
 """After a try to connect that failed, others fail at once for so long."""
-DOUBT_SECONDS_MAX = 300.0
-"""How long a transaction whose commit was not answered is asked about."""
 CROSSED_MAX = 20
 # in a transaction that has written nothing it writes nothing either
 MARK = """
@@ -186,10 +184,11 @@ class Link:
             self._drop()
 
     async def _was_committed(self, number: int) -> bool:
-        """Ask whether a transaction whose commit was not answered is there, as soon as there is somebody to ask."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + DOUBT_SECONDS_MAX
-        while loop.time() < until and not self._closing:
+        """Ask whether a transaction whose commit was not answered is there, as soon as there is somebody to ask.
+
+        However long that takes: until then this link could do nothing else either, and a guess would be wrong.
+        """
+        while not self._closing:
             try:
                 connection = await self._ready()
                 found: int = await connection.fetchval(MARKED, self._name)
@@ -200,6 +199,7 @@ class Link:
                 if not is_gone(error):
                     log.exception("the database cannot tell what it committed")
                     return False
+                await asyncio.sleep(PAUSE_SECONDS)
             else:
                 known = "there" if found == number else "not there"
                 log.info("a transaction whose commit was not answered is %s", known)
