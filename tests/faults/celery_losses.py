@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx2
 import pika
 import pytest
 
@@ -92,3 +93,53 @@ def test_a_result_that_expired_before_it_was_read_is_no_eternal_wait(tmp_path: P
             assert (found["status"], it.runs(trace)) == ("DONE", 2), found
         else:
             assert (found["status"], found["reason"], it.runs(trace)) == ("FAILED", "worker_lost", 1), found
+
+
+@pytest.mark.deadline(240)
+def test_what_a_dead_worker_had_is_lost_though_others_wait_in_its_queue(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer(tmp_path / "redis"))
+        it = shop(tmp_path, redis, redis.url.removesuffix("/0") + "/1", stack, "--celery-at-once-max", "10")
+        trace = tmp_path / "trace"
+        first = it.begun("sleep_once", trace=str(trace), seconds=600)
+        it.until(lambda: first in held(it), "the server to see who has it")
+        it.worker.kill()
+        others = [it.begun("sleep_once", trace=str(tmp_path / f"other{n}"), seconds=600) for n in range(5)]
+        it.worker.start()
+        lost = it.task(first, 60)
+        assert (lost["status"], lost["reason"], it.runs(trace)) == ("FAILED", "worker_lost", 1), lost
+        assert {it.task(task_id)["status"] for task_id in others} == {"RUNNING"}, "they have their turn still"
+
+
+def held(it: Shop) -> list[str]:
+    """Return the tasks that Celery's workers have, as far as the server knows."""
+    seen = httpx2.get(f"{it.server.url}/v1/overview").json()["workers"]
+    return [task for worker in seen for task in worker["tasks"]]
+
+
+@pytest.mark.deadline(240)
+def test_a_worker_that_says_nothing_for_a_moment_has_lost_nothing(on_redis: Shop, tmp_path: Path) -> None:
+    shop = on_redis
+    trace = tmp_path / "trace"
+    task_id = shop.begun("sleep_once", trace=str(trace), seconds=12)
+    shop.until(lambda: shop.runs(trace) == 1, "it to begin")
+    shop.worker.pause()
+    try:
+        waited = shop.submit("add", 6, a=1, b=1)  # meanwhile it is looked for once or twice
+    finally:
+        shop.worker.resume()
+    assert waited.status_code == 202
+    found = shop.task(task_id, 60)
+    assert (found["status"], found["result"], shop.runs(trace)) == ("DONE", "rested", 1), found
+
+
+@pytest.mark.deadline(240)
+def test_a_server_that_is_killed_sends_nothing_twice(on_redis: Shop, tmp_path: Path) -> None:
+    shop = on_redis
+    traces = [tmp_path / f"trace{n}" for n in range(3)]
+    ids = [shop.begun("sleep_once", trace=str(trace), seconds=12) for trace in traces]
+    shop.until(lambda: sum(map(shop.runs, traces)) == 2, "two to begin, and one to wait in the broker")
+    shop.server.kill()
+    shop.server.start()  # its leases are over long before they end
+    assert [shop.task(task_id, 80)["status"] for task_id in ids] == ["DONE"] * 3
+    assert [shop.runs(trace) for trace in traces] == [1, 1, 1]
