@@ -67,6 +67,10 @@ function Row({ task, marked, onMark }) {
 
 function Find({ query, go, jobs, queues }) {
   const form = useRef(null);
+  // set when the query changes, and not at each of the many renders: they must not take away what somebody is typing
+  useEffect(() => {
+    for (const name of ["tag", "after", "before"]) form.current.elements[name].value = query.get(name) || "";
+  }, [query.toString()]);
   const find = (event) => {
     event.preventDefault();
     const given = new FormData(form.current);
@@ -82,9 +86,9 @@ function Find({ query, go, jobs, queues }) {
     ${select("job", "Job", jobs.map((job) => job.name))}
     ${select("queue", "Queue", queues.map((queue) => queue.name))}
     ${select("status", "Status", STATUSES)}
-    <label>Tag<input name="tag" placeholder="customer=42" value=${query.get("tag") || ""} /></label>
-    <label>Created after<input name="after" type="datetime-local" value=${query.get("after") || ""} /></label>
-    <label>Created before<input name="before" type="datetime-local" value=${query.get("before") || ""} /></label>
+    <label>Tag<input name="tag" placeholder="customer=42" /></label>
+    <label>Created after<input name="after" type="datetime-local" /></label>
+    <label>Created before<input name="before" type="datetime-local" /></label>
     <label>Id<input name="id" placeholder="8c0f4c7e-…" pattern=${"[0-9a-fA-F\\-]{36}"} title="the whole id of a task" /></label>
     <button type="submit" class="primary">Find</button>
   </form>`;
