@@ -10,7 +10,16 @@ from uuid import uuid4
 
 from offload.core.errors import OffloadError, StoreUnavailable, TryAgain
 from offload.stores.postgres.batch import Crossed
-from offload.stores.postgres.sessions import CROSSED, RETRY_SECONDS, Place, connect, is_gone, take_slot, translated
+from offload.stores.postgres.sessions import (
+    CROSSED,
+    RETRY_SECONDS,
+    Place,
+    away,
+    connect,
+    is_gone,
+    take_slot,
+    translated,
+)
 from offload.stores.postgres.statements import Connection
 
 log = logging.getLogger("offload.store")
@@ -57,8 +66,7 @@ class Reach:
     def must_be_there(self) -> None:
         """Raise StoreUnavailable when it is known to be away; who heals the way will find out when it is back."""
         if self.lost:
-            why = str(self._why) or type(self._why).__name__
-            raise StoreUnavailable(f"{self.place.name} cannot be used now: {why}", retry_seconds=RETRY_SECONDS)
+            raise away(self._why, self.place)
 
     def reached(self) -> None:
         if self.lost:
@@ -153,8 +161,7 @@ class Link:
         except Exception as error:
             # whatever it says: it let us in once, and one that is restored or moved may refuse everybody for a while
             self._reach.gone(error)
-            why = f"{self._reach.place.name} cannot be used now: {str(error) or type(error).__name__}"
-            raise StoreUnavailable(why, retry_seconds=RETRY_SECONDS) from error
+            raise away(error, self._reach.place) from error
         self._reach.reached()
         connection.add_termination_listener(self._ended)
         self._connection = connection

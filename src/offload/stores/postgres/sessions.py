@@ -124,9 +124,14 @@ def translated(error: BaseException, place: Place) -> BaseException:
         why = f"{place.name} cannot be written now: it is a standby, or read-only"
         return StoreUnavailable(why, retry_seconds=RETRY_SECONDS)
     if is_gone(error) or isinstance(error, CROSSED):
-        why = str(error) or type(error).__name__
-        return StoreUnavailable(f"{place.name} cannot be used now: {why}", retry_seconds=RETRY_SECONDS)
+        return away(error, place)
     return error
+
+
+def away(error: BaseException, place: Place) -> StoreUnavailable:
+    """Return what a caller hears of a database that cannot be reached, whatever it says itself."""
+    why = str(error) or type(error).__name__
+    return StoreUnavailable(f"{place.name} cannot be used now: {why}", retry_seconds=RETRY_SECONDS)
 
 
 def is_gone(error: BaseException) -> bool:
