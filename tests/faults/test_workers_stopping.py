@@ -1,6 +1,8 @@
 """An attempt that has to end does: asked first, then told, then made to; and nothing of it stays."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 from offload.core.outcome import Failed, Stopped, Succeeded, Unrun
@@ -171,3 +173,21 @@ async def _make_short(b: Bench) -> None:
         outcome = await b.run("add", a=1, b=1)
         assert not isinstance(outcome, Failed)
     assert b.places("add") > 5
+
+
+async def test_a_worker_that_was_told_to_go_just_before_the_job_began_tells_the_job() -> None:
+    """The signal comes while nothing may be interrupted; the job's code must not run on as if it had not come."""
+    code = """
+import os, signal
+from offload.workers.child.failures import Terminated
+from offload.workers.child.interrupts import Interrupts
+interrupts = Interrupts()
+os.kill(os.getpid(), signal.SIGTERM)
+assert interrupts.terminated
+try:
+    interrupts.let_in()
+except Terminated:
+    print("told")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "told\n"

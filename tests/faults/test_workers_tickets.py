@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,55 @@ page.note_start(2, 1.5)
         assert page.recall(3) and not page.recall(2)  # its locks went with it; the page tells what it had begun
     finally:
         page.close()
+
+
+class Slow(Tickets):
+    """A server's side that is held up between the lock and what it reads next, while its child goes on."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def take(self, ticket: int) -> bool:
+        taken = super().take(ticket)
+        self.meanwhile()
+        return taken
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_ticket_that_the_child_passes_while_it_is_recalled_is_recalled(tmp_path: Path, dies: bool) -> None:
+    """That a newer one was started then means nothing; of a child that died no one can tell."""
+    page = Slow.create()
+    code = f"""
+import sys
+from offload.workers.tickets import Tickets
+page = Tickets({page.fd})
+page.enter()
+print("ready", flush=True)
+assert sys.stdin.readline()
+assert not page.take(1), "the server has it"
+assert page.take(2)
+page.note_start(2, 1.5)
+{"sys.exit()" if dies else 'print("passed", flush=True)'}
+assert sys.stdin.readline() == "", "the server goes first"
+"""
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    with subprocess.Popen(command, pass_fds=[page.fd], stdin=pipe, stdout=pipe, text=True) as child:
+        try:
+            assert child.stdin is not None and child.stdout is not None
+            answer, said = child.stdin.fileno(), child.stdout
+            assert said.readline() == "ready\n"
+
+            def pass_it() -> None:
+                os.write(answer, b"go\n")
+                said.readline()
+                if dies:
+                    child.wait()
+
+            page.meanwhile = pass_it
+            assert page.recall(1) is not dies
+            assert page.started == 2
+            page.meanwhile = lambda: None
+            assert page.recall(2) is False
+        finally:
+            page.close()

@@ -9,11 +9,14 @@ import fcntl
 import mmap
 import os
 import tempfile
+from typing import Self
 
 from offload.core.task import Seconds
 
 _STARTED, _STARTED_AT, _STOP, _STEPPING, _SETTLED = range(5)
 _TRIM_EVERY = 256
+_LIFE = 0
+"""The byte that the child locks for as long as it lives; the bytes of the tickets come after it."""
 
 
 class Tickets:
@@ -26,7 +29,7 @@ class Tickets:
         self._taken = 0
 
     @classmethod
-    def create(cls) -> "Tickets":
+    def create(cls) -> Self:
         """Make a new page; its descriptor is for the child to inherit."""
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("offload-tickets")
@@ -36,11 +39,13 @@ class Tickets:
         os.ftruncate(fd, mmap.PAGESIZE)
         return cls(fd)
 
+    def enter(self) -> None:
+        """Show, in the child and before its first ticket, that it lives: the kernel notes when it does no more."""
+        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, _LIFE)
+
     def take(self, ticket: int) -> bool:
-        """Tell whether the start of `ticket` is ours to decide; True for one side only."""
-        try:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, ticket)
-        except OSError:
+        """Tell whether the start of `ticket`, from 1, is ours to decide; True for one side only."""
+        if not self._lock(ticket):
             return False
         self._taken += 1
         return True
@@ -48,15 +53,16 @@ class Tickets:
     def recall(self, ticket: int) -> bool:
         """On the server's side: tell whether `ticket` never began and never will.
 
-        The lock of one that did begin is free again when its process is dead; what it wrote down is still there.
+        The lock of one that did begin is free again when its process is dead; what it wrote down is still there. A
+        newer ticket that was started says nothing of this one while the child lives: it may have just passed this one.
         """
-        return self.take(ticket) and self.started < ticket
+        return self.take(ticket) and (self.started < ticket or self._lives())
 
     def forget(self, below: int) -> None:
         """Give back the locks of tickets below `below`, now and then: the other side must never ask for them again."""
-        if self._taken >= _TRIM_EVERY and below > 0:
+        if self._taken >= _TRIM_EVERY and below > 1:
             self._taken = 0
-            fcntl.lockf(self.fd, fcntl.LOCK_UN, below, 0)
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, below - 1, 1)
 
     def note_start(self, ticket: int, now: Seconds) -> None:
         """Record, in the child and before user code, that `ticket` starts."""
@@ -99,6 +105,19 @@ class Tickets:
     @settled.setter
     def settled(self, ticket: int) -> None:
         self._cells[_SETTLED] = ticket
+
+    def _lives(self) -> bool:
+        if not self._lock(_LIFE):
+            return True
+        fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _LIFE)
+        return False
+
+    def _lock(self, byte: int) -> bool:
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         self._cells.release()

@@ -35,7 +35,9 @@ def main(arguments: list[str]) -> None:
     try:
         boot = channel.next()
         assert isinstance(boot, Boot)
-        child = _prepare(boot, channel, interrupts, Tickets(tickets_fd))
+        tickets = Tickets(tickets_fd)
+        tickets.enter()
+        child = _prepare(boot, channel, interrupts, tickets)
         channel.send(Ready())
         if boot.is_async:
             from offload.workers.child import many_at_once  # asyncio costs the others time and memory
@@ -55,7 +57,7 @@ def _prepare(boot: Boot, channel: Channel, interrupts: Interrupts, tickets: Tick
     faulthandler.enable(file=2)  # a crash in C tells in the task's log where it was
     sys.path[:] = boot.sys_path
     callables = Callables()
-    interrupts.open = True
+    interrupts.let_in()
     try:
         catalog = load_catalog(boot.target)
         log_by_default()

@@ -55,7 +55,7 @@ class Channel:
     def next(self) -> Boot | Run | Cancel | Retire:
         """Wait for the next frame."""
         while not self._received:
-            self._interrupts.open = True
+            self._interrupts.let_in()
             data = self.link.recv(RECEIVE_BYTES)
             self._interrupts.open = False
             self._take(data)

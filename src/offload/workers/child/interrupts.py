@@ -27,6 +27,12 @@ class Interrupts:
         if signal.getsignal(signal.SIGTERM) != self._on_term:
             signal.signal(signal.SIGTERM, self._on_term)
 
+    def let_in(self) -> None:
+        """Let the exception come from here on; a signal that came a moment ago counts."""
+        self.open = True
+        if self.terminated:
+            raise Terminated
+
     @contextmanager
     def shielded(self) -> Iterator[None]:
         """Let nothing interrupt what is inside: half a frame would end the conversation."""

@@ -46,7 +46,7 @@ def _call(attempt: Attempt) -> Ready:
     child = attempt.child
     os.chdir(attempt.take_scratch())
     try:
-        child.interrupts.open = True
+        child.interrupts.let_in()
         value = attempt.call()
         if attempt.job.kind is not Kind.GENERATOR:
             return attempt.ready(value)
