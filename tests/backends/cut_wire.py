@@ -6,21 +6,24 @@ from typing import Literal, Self
 
 COMMIT = b"COMMIT\0"
 
+When = Literal["before", "after"]
+
 
 class CutWire:
     """Listens on a port and hands bytes on to another; cuts the connection of the next commit when told to."""
 
     def __init__(self, port: int) -> None:
         self._to = port
-        self._cut: Literal["before", "after"] | None = None
+        self._cut: When | None = None
         self._for_good = False
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self.cuts = 0
         self.away = False
         """Nobody gets through."""
+        self.turned_away = 0
 
-    def cut(self, when: Literal["before", "after"], *, for_good: bool = False) -> None:
+    def cut(self, when: When, *, for_good: bool = False) -> None:
         """Cut at the next commit: before it is handed on, or instead of handing its answer back."""
         self._cut, self._for_good = when, for_good
 
@@ -45,6 +48,7 @@ class CutWire:
         assert me is not None
         self._pumps.add(me)
         if self.away:
+            self.turned_away += 1
             writer.transport.abort()
             self._pumps.discard(me)
             return

@@ -16,7 +16,7 @@ from offload.core.task import ALL, Progress, Status
 from offload.core.transitions import Event, Facts, decide
 from offload.ports import Filter, Note, Renewal, Retention
 from offload.stores.postgres.store import PostgresStore
-from tests.backends.cut_wire import CutWire
+from tests.backends.cut_wire import CutWire, When
 from tests.backends.postgres import Postgres
 
 
@@ -96,9 +96,7 @@ async def test_a_commit_that_was_not_answered_is_known_when_the_way_is_back(serv
         url = server.url().replace(str(server.port), str(wire.port))
         async with opened(url) as store:
             first, second = await claimed(store), await claimed(store)
-            server.run("UPDATE offload.marks SET at = at - interval '2 hours'")
-            await store.purge(Retention(now=1_001.0, audit_seconds=60.0, key_seconds=60.0, limit=10))
-            assert server.run("SELECT count(*) FROM offload.marks WHERE at < now() - interval '1 hour'") == "0"
+            server.run("DELETE FROM offload.marks")  # as a purge would, of connections that were idle for long
             wire.cut("after")
             done = decide(first, Event.SUCCEED, Facts(now=1_001.0, result=b"1"))
             assert await store.apply([done]) == [True]
@@ -110,6 +108,42 @@ async def test_a_commit_that_was_not_answered_is_known_when_the_way_is_back(serv
             assert [task.status for task in await store.find(ALL, Filter())] == [Status.RUNNING, Status.DONE]
             assert await store.apply([done]) == [True]  # it changed nothing, so it can be done again
             assert await counted_rows(server) == {"DONE": 2}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_commit_in_doubt_is_asked_about_until_the_database_is_back(server: Postgres, when: When) -> None:
+    async with CutWire(server.port) as wire:
+        async with opened(server.url().replace(str(server.port), str(wire.port))) as store:
+            task = await claimed(store)
+            done = decide(task, Event.SUCCEED, Facts(now=1_001.0, result=b"1"))
+            wire.cut(when, for_good=True)
+            applying = asyncio.create_task(store.apply([done]))
+            await until(lambda: _is(wire.turned_away > 10))
+            server.kill()
+            await asyncio.to_thread(server.start)
+            assert not applying.done()
+            wire.away = False
+            (answer,) = await asyncio.gather(applying, return_exceptions=True)
+            if when == "after":
+                assert answer == [True]
+            else:
+                assert isinstance(answer, StoreUnavailable)
+                assert await store.get(ALL, task.id) == task
+                assert await store.apply([done]) == [True]
+            assert wire.cuts == 1 and await counted_rows(server) == {"DONE": 1}
+
+
+async def test_marks_of_commits_are_kept_for_a_day_and_then_dropped(server: Postgres) -> None:
+    async with opened(server.url()) as store:
+        await add(store)
+        server.run(
+            "INSERT INTO offload.marks VALUES ('old', 1, now() - interval '25 hours'), "
+            "('young', 2, now() - interval '23 hours')"  # its connection may be cut off since then, and will ask
+        )
+        kept = server.run("SELECT count(*) FROM offload.marks WHERE link <> 'old'")
+        await store.purge(Retention(now=1_001.0, audit_seconds=60.0, key_seconds=60.0, limit=10))
+        assert server.run("SELECT number FROM offload.marks WHERE link IN ('old', 'young')") == "2"
+        assert int(server.run("SELECT count(*) FROM offload.marks")) >= int(kept)
 
 
 async def test_a_commit_that_never_reached_the_disk_is_not_taken_for_another() -> None:

@@ -54,8 +54,9 @@ IDLE_HOSTS = """
         SELECT host FROM callback_hosts WHERE due_at IS NULL AND used_at <= $1
          ORDER BY host LIMIT $2 FOR UPDATE SKIP LOCKED)
 """
-# a row for each connection: those of nodes that are gone; one that has only been idle makes its mark again
-OLD_MARKS = "DELETE FROM marks WHERE at < now() - interval '1 hour'"
+# a row for each connection: those of nodes that are gone; one that has only been idle makes its mark again, and one
+# that is cut off for as long as that finds no mark, and takes what it committed for undone
+OLD_MARKS = "DELETE FROM marks WHERE at < now() - interval '1 day'"
 # index: files_age
 OLD_FILES = """
     DELETE FROM files WHERE id IN (
