@@ -66,7 +66,7 @@ class Dispatcher:
 
     async def stop(self, grace_seconds: Seconds) -> None:
         """Claim no more, let attempts run until the grace ends, give back the rest; nothing is lost or burnt."""
-        self._claiming = False
+        self._claiming, until = False, self._parts.clock.monotonic() + grace_seconds
         self._wake.set()
         dispatching, renewing = self._loops
         await dispatching
@@ -76,7 +76,7 @@ class Dispatcher:
         while self._arrived:
             self.ended(self._arrived.popleft().task, Unrun(), ())
         await self._parts.workers.stop(grace_seconds=grace_seconds)
-        await self._ledger.settled()
+        await self._ledger.settled(until)
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
         if self._held:

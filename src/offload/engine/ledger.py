@@ -50,6 +50,9 @@ class Ledger:
         self._recorded = recorded
         self._notes: deque[Note] = deque()
         self._ends: deque[Ending] = deque()
+        self._refused: list[Ending] = []
+        """They could not be recorded, in a way that nobody foresaw."""
+        self._retrying: asyncio.TimerHandle | None = None
         self._storing: set[asyncio.Task[None]] = set()
         self._uploading: dict[tuple[str, int], asyncio.Task[Failed | None]] = {}
         """By id and attempt."""
@@ -89,15 +92,28 @@ class Ledger:
         if attempt in self._storing_files:
             self._storing_files[attempt] = True
 
-    async def settled(self) -> None:
-        """Return when everything reported so far is recorded; uploads that go on are left to the next node."""
+    async def settled(self, until: Seconds) -> None:
+        """Return when everything reported so far is recorded; uploads that go on are left to the next node.
+
+        What fails in a way that nobody foresaw is tried once more, and then until a (monotonic) time: it may never end.
+        """
         self._stopping = True
         for uploading in self._uploading.values():
             uploading.cancel()
+        self._try_refused()
+        await self._idle()
+        while self._refused and self._parts.clock.monotonic() < until:
+            await asyncio.sleep(PAUSE_SECONDS_MAX / 10)
+            self._try_refused()
+            await self._idle()
+        if self._retrying is not None:
+            self._retrying.cancel()
+        await asyncio.sleep(0)
+
+    async def _idle(self) -> None:
         while self._storing or self._writing is not None:
             writing = [self._writing] if self._writing is not None else []
             await asyncio.wait([*self._storing, *writing])
-        await asyncio.sleep(0)
 
     def _write_soon(self) -> None:
         if self._writing is None:
@@ -149,17 +165,31 @@ class Ledger:
                 for ending in endings:
                     await self._write_together([ending])
             else:
-                asyncio.get_running_loop().call_later(PAUSE_SECONDS_MAX, self._hold_again, endings[0])
+                self._hold(endings[0])
             return
         for ending, change, is_written in zip(endings, changes, written, strict=True):
-            if is_written:
-                self._recorded(change, ending.task)
-            else:
-                await self._again_or_drop(ending, change)
+            try:
+                if is_written:
+                    self._recorded(change, ending.task)
+                else:
+                    await self._again_or_drop(ending, change)
+            except Exception:
+                log.exception("an end could not be recorded, holding it", extra={"task": ending.task.id})
+                self._hold(ending)
 
-    def _hold_again(self, ending: Ending) -> None:
-        self._ends.append(ending)
-        self._write_soon()
+    def _hold(self, ending: Ending) -> None:
+        self._refused.append(ending)
+        if self._retrying is None:
+            self._retrying = asyncio.get_running_loop().call_later(PAUSE_SECONDS_MAX, self._try_refused)
+
+    def _try_refused(self) -> None:
+        if self._retrying is not None:
+            self._retrying.cancel()
+            self._retrying = None
+        if self._refused:
+            self._ends.extend(self._refused)
+            self._refused.clear()
+            self._write_soon()
 
     async def _again_or_drop(self, ending: Ending, change: Change) -> None:
         """The task was changed by someone else: a flag does not matter, another holder or end does."""

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from offload.core.task import ALL, Status, TaskEvent
+import pytest
+
+from offload.core.task import ALL, Scope, Status, Task, TaskEvent
+from offload.core.transitions import Change
 from offload.ports import Note
 from offload.stores.memory import MemoryStore
 from tests.unit.engine.kit import kit
@@ -53,3 +56,87 @@ async def test_what_was_said_last_is_kept_when_the_end_comes_while_the_store_is_
         await status_is(it, task_id, Status.DONE)
         events = await it.engine.events(ALL, task_id)
     assert [event.data for event in events if event.kind == "output"] == [b"1", b"2"]
+
+
+class Surprising:
+    """A store that fails, so many times, in a way that nobody foresaw."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.failures = {"apply": 0, "get": 0}
+        self.denies = False
+        """Once it writes a change and says that it did not."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def apply(self, changes: Sequence[Change]) -> list[bool]:
+        self._maybe_fail("apply")
+        written = await self._store.apply(changes)
+        denies, self.denies = self.denies, False
+        return [False for _ in written] if denies else written
+
+    async def get(self, scope: Scope, task_id: str) -> Task | None:
+        self._maybe_fail("get")
+        return await self._store.get(scope, task_id)
+
+    def _maybe_fail(self, name: str) -> None:
+        if self.failures[name]:
+            self.failures[name] -= 1
+            raise RuntimeError("this cannot happen")
+
+
+async def test_a_node_that_stops_records_what_could_not_be_recorded_in_a_way_nobody_foresaw(tmp_path: Path) -> None:
+    stores: list[Surprising] = []
+
+    def wrap(memory: MemoryStore) -> Surprising:
+        stores.append(Surprising(memory))
+        return stores[0]
+
+    async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:  # type: ignore[arg-type]
+        task_id = await submit(it)
+        await until(lambda: task_id in it.workers.running)
+        stores[0].failures["apply"] = 3
+        it.succeed(task_id)
+        await until(lambda: stores[0].failures["apply"] == 2)
+        await it.engine.stop(60.0)
+        assert stores[0].failures["apply"] == 0
+        assert (await it.get(task_id)).status is Status.DONE
+
+
+async def test_a_node_whose_grace_is_over_tries_once_more_and_stops(tmp_path: Path) -> None:
+    stores: list[Surprising] = []
+
+    def wrap(memory: MemoryStore) -> Surprising:
+        stores.append(Surprising(memory))
+        return stores[0]
+
+    async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:  # type: ignore[arg-type]
+        task_id = await submit(it)
+        await until(lambda: task_id in it.workers.running)
+        stores[0].failures["apply"] = 1_000_000
+        it.succeed(task_id)
+        await until(lambda: stores[0].failures["apply"] == 999_999)
+        await it.engine.stop(0.0)
+        assert stores[0].failures["apply"] == 999_998
+        assert (await it.get(task_id)).status is Status.RUNNING  # its lease will end
+
+
+async def test_an_end_is_not_lost_when_the_store_fails_while_it_is_asked_what_became_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offload.engine.ledger.PAUSE_SECONDS_MAX", 0.01)
+    stores: list[Surprising] = []
+
+    def wrap(memory: MemoryStore) -> Surprising:
+        stores.append(Surprising(memory))
+        return stores[0]
+
+    async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:  # type: ignore[arg-type]
+        task_id = await submit(it)
+        await until(lambda: task_id in it.workers.running)
+        stores[0].denies, stores[0].failures["get"] = True, 1
+        it.succeed(task_id)
+        await until(lambda: it.engine.stats.finished.total() == 1)
+        assert not stores[0].denies and stores[0].failures["get"] == 0
+        assert (await it.get(task_id)).status is Status.DONE
