@@ -341,6 +341,19 @@ def test_pages_of_pdf_files_are_shown_as_pictures_and_of_bad_ones_why_not(tmp_pa
             page.get_by_role("img", name="Page 3 of").wait_for()
             assert result.get_by_role("button", name="Next page").is_disabled()
             keep_screenshot(page, "pdf")
+            gate = tmp_path / "gate"
+            running = client.submit("attend", paper=tmp_path / "three pages.pdf", gate=str(gate))
+            page.goto(f"{server.url}/#/tasks/{running.id}")
+            number = page.locator("figure.file").get_by_label("Page")
+            number.fill("")
+            gate.touch()
+            page.get_by_text("the gate is open").first.wait_for()
+            assert number.input_value() == ""  # the news did not take away what is being typed
+            number.type("7")
+            number.press("Enter")
+            page.get_by_role("img", name="Page 3 of").wait_for()
+            assert number.input_value() == "3"
+            gate.unlink()
             for task, said in bad:
                 page.goto(f"{server.url}/#/tasks/{task.id}")
                 page.locator("figure.file").get_by_text(said).wait_for()

@@ -1,5 +1,5 @@
 // A PDF file page by page, as pictures that the server drew: a browser's own viewer would run what the file brings.
-import { html, useEffect, useState } from "./preact.js";
+import { html, useEffect, useRef, useState } from "./preact.js";
 import { drawn } from "./api.js";
 
 let line = Promise.resolve();
@@ -24,7 +24,16 @@ export function Paper({ file }) {
     );
     return () => leaving.abort();
   }, [file.url, page, turn]);
-  const go = (number) => setPage(Math.min(Math.max(1, number || 1), found.pages));
+  const typed = useRef(null);
+  // set when the page turns, and not at each of the many renders: they must not take away what somebody is typing
+  useEffect(() => {
+    if (typed.current) typed.current.value = page;
+  }, [page, found && found.pages]);
+  const go = (number) => {
+    const wanted = Math.min(Math.max(1, number || 1), found.pages);
+    if (typed.current) typed.current.value = wanted;
+    setPage(wanted);
+  };
   if (!found) return html`<p class="paper" role="status">Drawing…</p>`;
   const refused = found.problem && found.wanted === page;
   return html`<div class="paper">
@@ -33,7 +42,7 @@ export function Paper({ file }) {
       : html`<img src=${place(found.page)} alt=${`Page ${found.page} of ${file.name}`} aria-busy=${found.page !== page} />`}
     ${found.pages > 1 ? html`<p class="buttons">
       <button type="button" disabled=${page <= 1} onClick=${() => go(page - 1)}>Previous page</button>
-      <label>Page <input type="number" min="1" max=${found.pages} value=${page} onChange=${(event) => go(Number(event.target.value))} /> of ${found.pages}</label>
+      <label>Page <input type="number" min="1" max=${found.pages} ref=${typed} onChange=${(event) => go(Number(event.target.value))} /> of ${found.pages}</label>
       <button type="button" disabled=${page >= found.pages} onClick=${() => go(page + 1)}>Next page</button></p>` : null}
   </div>`;
 }
