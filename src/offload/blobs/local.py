@@ -21,6 +21,7 @@ PIECE_BYTES = 1024 * 1024
 """What a writer gathers before a thread writes it: a thread for each small chunk would cost more than the writing."""
 READ_BYTES = 256 * 1024
 RETRY_SECONDS = 5
+RENAME_TRIES = 10
 Answer = TypeVar("Answer")
 
 
@@ -71,8 +72,12 @@ class LocalBlobs:
         finally:
             os.close(fd)
 
-    async def delete(self, prefix: str) -> None:
-        await _off_loop(lambda: _delete(self.path(prefix)))
+    async def delete(self, prefix: str, *, older_than_seconds: Seconds | None = None) -> None:
+        path = self.path(prefix)
+        if older_than_seconds is None:
+            await _off_loop(lambda: _delete(path))
+        else:
+            await _off_loop(lambda: _delete_untouched(path, self._now() - older_than_seconds))
 
     async def prefixes(self, under: str, *, older_than_seconds: Seconds) -> list[str]:
         return await _off_loop(lambda: list(self._untouched(under, older_than_seconds)))
@@ -276,8 +281,14 @@ def _write_copy(source: BinaryIO, path: Path) -> tuple[int, str]:
 
 
 def _rename(unfinished: Path, path: Path) -> None:
-    _make_directory(path.parent)
-    os.rename(unfinished, path)
+    for tries_left in reversed(range(RENAME_TRIES)):
+        try:
+            _make_directory(path.parent)
+            os.rename(unfinished, path)
+            break
+        except FileNotFoundError:  # a sweep took a directory that was still empty
+            if not tries_left or not unfinished.exists():
+                raise
     _sync_directory(path.parent)
 
 
@@ -304,6 +315,23 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)  # what is left, a sweep of untouched prefixes finds
     else:
         path.unlink(missing_ok=True)
+
+
+def _delete_untouched(path: Path, touched_before: Seconds) -> None:
+    """Delete old files in old directories: one that was linked has the time of its source, its directory has not."""
+    if not path.is_dir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < touched_before:
+                path.unlink()
+        return
+    for folder, _, names in os.walk(path, topdown=False):
+        with suppress(OSError):  # touched meanwhile: what is left, the next sweep finds
+            if names and os.stat(folder).st_mtime >= touched_before:
+                continue
+            for file in (Path(folder, name) for name in names):
+                if file.stat().st_mtime < touched_before:
+                    file.unlink()
+            os.rmdir(folder)
 
 
 def _touched_at(entry: "os.DirEntry[str]") -> Seconds:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import ObjectStore
 
 if TYPE_CHECKING:  # the library has it in its stubs only
-    from obstore import AsyncWritableFile, GetOptions
+    from obstore import AsyncWritableFile, GetOptions, ObjectMeta
 
 from offload.blobs.cache import Cache
 from offload.blobs.names import UNFINISHED, parts_of
@@ -114,7 +114,10 @@ class ObjectBlobs:
             for begin in range(0, len(piece), CHUNK_BYTES):
                 yield piece[begin : begin + CHUNK_BYTES]
 
-    async def delete(self, prefix: str) -> None:
+    async def delete(self, prefix: str, *, older_than_seconds: Seconds | None = None) -> None:
+        if older_than_seconds is not None:
+            await self._delete_untouched(prefix, older_than_seconds)
+            return
         self._cache.delete(prefix)
         with told(prefix):
             names = [_checked(prefix)]  # no list tells of the object of that very name
@@ -134,6 +137,22 @@ class ObjectBlobs:
 
     async def free_bytes(self) -> int | None:
         return None
+
+    async def _delete_untouched(self, prefix: str, older_than_seconds: Seconds) -> None:
+        with told(prefix):
+            touched_before = await self._now() - older_than_seconds
+            with suppress(FileNotFoundError):  # no list tells of the object of that very name
+                own = await obstore.head_async(self._store, _checked(prefix))
+                await self._delete_old([own], touched_before)
+            async for found in obstore.list(self._store, prefix, chunk_size=DELETE_MAX):
+                await self._delete_old(found, touched_before)
+
+    async def _delete_old(self, found: "Sequence[ObjectMeta]", touched_before: Seconds) -> None:
+        old = [each["path"] for each in found if each["last_modified"].timestamp() < touched_before]
+        for name in old:
+            self._cache.delete(name)
+        if old:
+            await self._delete(old)
 
     async def _pieces(self, name: str, start: int, size: int | None, piece_bytes: int) -> AsyncIterator[bytes]:
         with told(name):

@@ -226,6 +226,37 @@ async def test_prefixes_that_nothing_has_touched_for_long_are_named(blob_place: 
         assert await blobs.prefixes("f", older_than_seconds=60) == ["f/old"]
 
 
+async def test_what_was_touched_lately_stays_when_only_what_is_old_is_deleted(blob_place: BlobPlace) -> None:
+    blobs = blob_place.blobs
+    await blobs.start()
+    for name in ("t/1/in/a/0", "t/1/out/0", "t/10/in/0", "f/1"):
+        await write(blobs, name, b"x")
+    if blob_place.age is not None:
+        for prefix in ("t/1", "t/10", "f/1"):
+            blob_place.age(prefix)
+    await blobs.copy("f/1", "t/1/in/b/0")  # new, although what it was made from is old
+    await blobs.delete("t/1", older_than_seconds=60)
+    assert await read(blobs, "t/1/in/b/0") == await read(blobs, "t/10/in/0") == b"x"
+    if blob_place.age is not None:
+        for name in ("t/1/in/a/0", "t/1/out/0"):
+            with pytest.raises(FileDoesNotExist):
+                await blobs.local_path(name)
+    for prefix in ("t/1", "f/1", "t/never"):
+        await blobs.delete(prefix, older_than_seconds=-60)
+    for name in ("t/1/in/a/0", "t/1/in/b/0", "f/1"):
+        with pytest.raises(FileDoesNotExist):
+            await read(blobs, name)
+    assert await read(blobs, "t/10/in/0") == b"x"
+
+
+async def test_what_is_written_while_its_prefix_is_swept_is_there(blobs: Blobs) -> None:
+    await blobs.start()
+    for number in range(10):
+        sweeps = [blobs.delete(f"t/{number}", older_than_seconds=60) for _ in range(3)]
+        await asyncio.gather(write(blobs, f"t/{number}/in/0", b"x"), *sweeps)
+        assert await read(blobs, f"t/{number}/in/0") == b"x"
+
+
 @pytest.mark.parametrize(
     "name", ["", "/etc/passwd", "../x", "t/../x", "t//x", "t/.", "t/a\0", "t/ä", "tmp/x", ".x", "a/" * 600]
 )

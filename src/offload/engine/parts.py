@@ -41,8 +41,8 @@ class Timing(Record, frozen=True, kw_only=True):
     audit_seconds: Seconds = 90 * 86_400.0
     key_seconds: Seconds = 86_400.0
     file_seconds: Seconds = 86_400.0
-    orphan_seconds: Seconds = 3_600.0
-    """How old blobs of no task must be to be swept."""
+    orphan_seconds: Seconds = 86_400.0
+    """How old blobs of no task must be to be swept; longer than a request takes whose first file is here already."""
 
 
 class Fetching(Record, frozen=True, kw_only=True):

@@ -197,16 +197,20 @@ class Janitor:
             await asyncio.sleep(0.05)  # let those who wait for the writer go first
 
     async def _sweep_orphans(self) -> None:
-        """Delete what a crash between storing a blob and committing its row left behind."""
-        parts = self._parts
-        for prefix in await parts.blobs.prefixes("t", older_than_seconds=parts.timing.orphan_seconds):
+        """Delete what a crash between storing a blob and committing its row left behind.
+
+        Only what is old goes: a client may send a task of the same id again just now, whose row is still to come.
+        """
+        parts, old = self._parts, self._parts.timing.orphan_seconds
+        for prefix in await parts.blobs.prefixes("t", older_than_seconds=old):
             task = await parts.store.get(ALL, prefix.rpartition("/")[2])
             if task is None or task.payload_dropped:
-                await parts.blobs.delete(prefix)
+                await parts.blobs.delete(prefix, older_than_seconds=old)
             await asyncio.sleep(PAUSE_SECONDS)  # there may be a million; nobody waits for this
-        for prefix in await parts.blobs.prefixes("f", older_than_seconds=parts.timing.orphan_seconds):
+        for prefix in await parts.blobs.prefixes("f", older_than_seconds=old):
             if await parts.files.get_file(ALL, prefix.rpartition("/")[2]) is None:
-                await parts.blobs.delete(prefix)
+                await parts.blobs.delete(prefix, older_than_seconds=old)
         # uploads by link that nobody confirmed in time
-        for prefix in await parts.blobs.prefixes("u", older_than_seconds=parts.timing.file_seconds):
-            await parts.blobs.delete(prefix)
+        old = parts.timing.file_seconds
+        for prefix in await parts.blobs.prefixes("u", older_than_seconds=old):
+            await parts.blobs.delete(prefix, older_than_seconds=old)

@@ -213,8 +213,8 @@ class Blobs(Protocol):
 
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> AsyncIterator[bytes]: ...
 
-    async def delete(self, prefix: str) -> None:
-        """Delete every blob below `prefix`; none is fine."""
+    async def delete(self, prefix: str, *, older_than_seconds: Seconds | None = None) -> None:
+        """Delete every blob below `prefix`, or only what nothing has touched for so long; none is fine."""
 
     async def prefixes(self, under: str, *, older_than_seconds: Seconds) -> list[str]:
         """Return the names one level below `under` that nothing has touched for so long."""

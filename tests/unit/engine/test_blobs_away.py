@@ -39,9 +39,9 @@ class AwayBlobs(LocalBlobs):
         self._check()
         return await super().local_path(name)
 
-    async def delete(self, prefix: str) -> None:
+    async def delete(self, prefix: str, *, older_than_seconds: float | None = None) -> None:
         self._check()
-        await super().delete(prefix)
+        await super().delete(prefix, older_than_seconds=older_than_seconds)
 
     async def read(self, name: str, *, start: int = 0, size: int | None = None) -> AsyncIterator[bytes]:
         self._check()
