@@ -21,6 +21,7 @@ from offload.engine.callbacks import Callbacks
 from offload.engine.condition import BrokerState, Condition, Health
 from offload.engine.dispatcher import Dispatcher
 from offload.engine.gate import Gate
+from offload.engine.hub import Watcher
 from offload.engine.leases import Leases
 from offload.engine.lessor import Lessor
 from offload.engine.neighbours import Neighbours
@@ -199,9 +200,12 @@ class Engine:
             stopping = asyncio.ensure_future(self.stopping.wait())
             try:
                 while not task.final and not self.stopping.is_set() and (left := until - clock.monotonic()) > 0:
-                    changed = asyncio.ensure_future(watcher.next(left))
-                    await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                    task = await _taken(changed) or task
+                    changed = asyncio.ensure_future(_next_of(watcher, left))
+                    try:
+                        await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                        task = (changed.result() if changed.done() else None) or task
+                    finally:
+                        changed.cancel()  # also of a wait that is given up: it would go on for all of its time
             finally:
                 stopping.cancel()
         return task
@@ -347,11 +351,8 @@ class Engine:
         return TryAgain(f"task {task_id} keeps changing; ask again", retry_seconds=1)
 
 
-async def _taken(changed: "asyncio.Future[Task | None]") -> Task | None:
-    """Return what a watcher got, None when it got nothing in time."""
-    if not changed.done():
-        changed.cancel()
-        return None
+async def _next_of(watcher: Watcher, seconds: Seconds) -> Task | None:
+    """Return what a watcher gets, None when it gets nothing in time."""
     with contextlib.suppress(TimeoutError):
-        return changed.result()
+        return await watcher.next(seconds)
     return None

@@ -15,6 +15,8 @@ log = logging.getLogger("offload.hub")
 
 BEHIND_MAX = 1_000
 """Events that may wait for one stream's reader; one that falls further behind is dropped."""
+PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.05, 2.0
+"""Between two tries to read what is watched; the later ones are longer."""
 LOOKS_PER_SECOND = 200
 """A round of looking takes longer when more are watched: it must not become the store's main work."""
 
@@ -166,19 +168,30 @@ class Hub:
             del self._topics[task_id]
 
     async def _spread(self, task_id: str, topic: _Topic) -> None:
+        pause_seconds = PAUSE_SECONDS
         try:
             while topic.is_stale:
                 topic.is_stale = False
-                if topic.watchers:
-                    task = await self._store.get(ALL, task_id)
-                    for watcher in topic.watchers:
-                        watcher.put(task)
-                if topic.subscribers:
-                    await self._spread_events(task_id, topic)
-        except TryAgain as error:
-            log.warning("a task is watched and cannot be read: %s", error, extra={"task": task_id})
+                try:
+                    await self._spread_once(task_id, topic)
+                    pause_seconds = PAUSE_SECONDS
+                except Exception as error:  # it may have been the last change: nobody else would tell of it
+                    unforeseen = not isinstance(error, TryAgain)
+                    said = "a watched task cannot be read, trying again: %s"
+                    log.warning(said, error, extra={"task": task_id}, exc_info=unforeseen)
+                    topic.is_stale = True
+                    await asyncio.sleep(pause_seconds)
+                    pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
         finally:
             topic.is_reading = False
+
+    async def _spread_once(self, task_id: str, topic: _Topic) -> None:
+        if topic.watchers:
+            task = await self._store.get(ALL, task_id)
+            for watcher in topic.watchers:
+                watcher.put(task)
+        if topic.subscribers:
+            await self._spread_events(task_id, topic)
 
     async def _spread_events(self, task_id: str, topic: _Topic) -> None:
         while topic.subscribers and (events := await self._store.events(ALL, task_id, after=topic.last_n)):
