@@ -22,6 +22,8 @@ BATCH = 200
 PAUSE_SECONDS = 0.001
 DUE_SECONDS_MIN, DUE_SECONDS_MIN_SHARED = 0.005, 0.05
 """Between two sweeps for due times; longer when other nodes sweep the same store for the same times."""
+TROUBLE_SECONDS = 1.0
+"""And longer while the store cannot be asked: what was due stays due."""
 PATIENT_BEATS = 2
 """So many heartbeats after this node came, others who hold leases have for renewing them."""
 SWEEP_SECONDS = 86_400.0
@@ -41,6 +43,8 @@ class Reaper:
         self._parts = parts
         self._dispatcher: Dispatcher | None = None
         self._due_at: Seconds | None = None
+        self._told_at: Seconds | None = None
+        """The earliest time that was told since the store was asked for the next."""
         self._wake = asyncio.Event()
         self._patient_until: Seconds = 0.0
         self.trouble: str | None = None
@@ -51,6 +55,7 @@ class Reaper:
 
     def due_later(self, at: Seconds) -> None:
         """Something is to be done at `at`: a delayed task, a retry or a deadline."""
+        self._told_at = at if self._told_at is None else min(at, self._told_at)
         if self._due_at is None or at < self._due_at:
             self._due_at = at
             self._wake.set()
@@ -66,6 +71,7 @@ class Reaper:
             seconds = parts.timing.sweep_seconds * (1.0 if parts.ringer.alone else 0.8 + 0.2 * parts.chance())
             if self._due_at is not None:
                 least = DUE_SECONDS_MIN if parts.ringer.alone else DUE_SECONDS_MIN_SHARED
+                least = least if self.trouble is None else TROUBLE_SECONDS
                 seconds = min(seconds, max(least, self._due_at - parts.clock.now()))
             try:
                 async with asyncio.timeout(seconds):
@@ -95,7 +101,9 @@ class Reaper:
                 self._written(change, dispatcher)
         if parts.ringer.alone:  # else the queues are counted more often, by another loop
             parts.traffic.sync(await parts.store.depths(), alone=True)
-        self._due_at = await parts.store.next_due(now)
+        self._told_at = None  # what is told of from here on may not be in the answer
+        times = (await parts.store.next_due(now), self._told_at)
+        self._due_at = min((at for at in times if at is not None), default=None)
         dispatcher.look_everywhere()
         if len(overdue) == BATCH:
             self.due_later(now)
