@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from offload.core.errors import DiskFull, Stopping
+from offload.engine.repeating import repeatable
 from offload.engine.traffic import Place, Traffic
 from offload.ports import Blobs
 
@@ -53,5 +54,5 @@ class Gate:
 
     async def run(self) -> None:
         while True:
-            await self.look()
+            await repeatable("gate", self.look)
             await asyncio.sleep(LOOK_SECONDS)

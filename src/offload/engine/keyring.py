@@ -2,21 +2,19 @@
 
 import asyncio
 import hmac
-import logging
 from dataclasses import dataclass
 
 from offload.core.buckets import Bucket
-from offload.core.errors import KeyDoesNotExist, OffloadError
+from offload.core.errors import KeyDoesNotExist
 from offload.core.keys import ID_LENGTH, PREFIX, ApiKey, KeyScope, Wish, digest_of, new_key, new_token
 from offload.core.ring import KEYS
 from offload.core.task import ALL, Record, Scope, Seconds
 from offload.engine.parts import new_secret
 from offload.engine.quotas import Quotas
+from offload.engine.repeating import repeatable
 from offload.engine.ringer import Ringer
 from offload.ports import Clock, Depth
 from offload.ports.keys import KeyStore
-
-log = logging.getLogger("offload.keys")
 
 REFRESH_SECONDS = 3.0
 """What another node did with the keys is known here after so long."""
@@ -82,7 +80,7 @@ class Keyring:
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
-        await self._repeatable(write_uses=True)
+        await repeatable("keyring", self._write_uses)
 
     def find(self, token: bytes) -> Holder | None:
         """Return who has this key, in the same time for any token; whether it has ended is for the caller to see."""
@@ -147,22 +145,15 @@ class Keyring:
         written_at = self._clock.monotonic()
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            due = self._clock.monotonic() - written_at > USES_SECONDS
-            await self._repeatable(write_uses=due)
-            if due:
+            if self._clock.monotonic() - written_at > USES_SECONDS:
                 written_at = self._clock.monotonic()
-
-    async def _repeatable(self, *, write_uses: bool) -> None:
-        try:
-            if write_uses:
-                await self._write_uses()
-            await self.load()
-        except OffloadError as error:
-            log.warning("the keys cannot be brought up to date: %s", error)
+                await repeatable("keyring", self._write_uses)
+            await repeatable("keyring", self.load)
 
     async def _write_uses(self) -> None:
-        used = [holder for holder in self._holders.values() if holder.used_at is not None]
+        used = {holder.key.id: (holder, holder.used_at) for holder in self._holders.values() if holder.used_at}
         if used:
-            await self._store.note_uses({each.key.id: each.used_at for each in used if each.used_at is not None})
-            for each in used:
-                each.used_at = None
+            await self._store.note_uses({key_id: at for key_id, (_, at) in used.items()})
+            for holder, at in used.values():
+                if holder.used_at == at:  # else it was used once more meanwhile
+                    holder.used_at = None
