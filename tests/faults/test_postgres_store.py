@@ -1,6 +1,7 @@
 """What the PostgreSQL store owes when its server is killed, cut off or frozen: nothing lost, nothing in doubt."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -300,6 +301,29 @@ async def test_a_server_that_refuses_those_who_come_back_is_away_and_not_set_wro
         server.run("ALTER DATABASE app ALLOW_CONNECTIONS true")
         await until(lambda: _reached(store))
         assert await store.apply([done]) == [True]
+
+
+async def test_connections_that_cannot_be_made_ready_are_closed(server: Postgres) -> None:
+    server.run("CREATE USER poor")
+    server.run("CREATE DATABASE poor OWNER poor")
+    async with opened(server.url("poor").replace("//offload@", "//poor@")) as store:
+        await add(store)
+        server.run("REVOKE EXECUTE ON FUNCTION pg_try_advisory_lock(int, int) FROM PUBLIC", "poor")
+        made = int(server.run("SELECT sessions FROM pg_stat_database WHERE datname = 'poor'"))
+        gc.disable()  # or it would close them, later
+        try:
+            server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'poor'")
+            await until(lambda: _made(server, made + 8))
+            assert int(server.run("SELECT count(*) FROM pg_stat_activity WHERE usename = 'poor'")) <= 3
+        finally:
+            gc.enable()
+        server.run("GRANT EXECUTE ON FUNCTION pg_try_advisory_lock(int, int) TO PUBLIC", "poor")
+        await until(lambda: _reached(store))
+
+
+async def _made(server: Postgres, connections: int) -> bool:
+    """Tell whether so many connections have been opened, and ended or used."""
+    return int(server.run("SELECT sessions FROM pg_stat_database WHERE datname = 'poor'")) >= connections
 
 
 async def test_a_standby_is_never_asked_in_place_of_its_primary(server: Postgres) -> None:

@@ -72,7 +72,11 @@ class PostgresBell:
         connection = await connect(self._place)
         self._lost.clear()
         connection.add_termination_listener(self._lose)
-        await connection.add_listener(CHANNEL, self._heard)
+        try:
+            await connection.add_listener(CHANNEL, self._heard)
+        except BaseException:
+            connection.terminate()
+            raise
         self._connection = connection
 
     async def _listen(self) -> None:

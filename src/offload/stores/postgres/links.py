@@ -156,8 +156,7 @@ class Link:
             return connection
         self._reach.check()
         try:
-            connection = await connect(self._reach.place, timeout=RECONNECT_SECONDS)
-            self._slot = await take_slot(connection)
+            connection = await self._connected()
         except Exception as error:
             # whatever it says: it let us in once, and one that is restored or moved may refuse everybody for a while
             self._reach.gone(error)
@@ -165,6 +164,15 @@ class Link:
         self._reach.reached()
         connection.add_termination_listener(self._ended)
         self._connection = connection
+        return connection
+
+    async def _connected(self) -> Connection:
+        connection = await connect(self._reach.place, timeout=RECONNECT_SECONDS)
+        try:
+            self._slot = await take_slot(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     def _ended(self, connection: Any) -> None:
