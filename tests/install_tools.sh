@@ -14,6 +14,7 @@ tsc node-typescript the test of the JavaScript client's types
 redis-server redis-server the tests with Redis
 rabbitmq-server rabbitmq-server the tests with RabbitMQ
 initdb postgresql the tests with PostgreSQL
+pgbouncer pgbouncer the tests with a pooler before PostgreSQL
 nginx nginx-light the tests of deployments
 haproxy haproxy the tests of deployments
 docker-compose docker-compose the test of compose.yaml

@@ -13,7 +13,16 @@ from offload.core.errors import StoreUnavailable
 from offload.core.task import Seconds
 from offload.stores.migrate import Migration, load_migrations, pending
 from offload.stores.postgres.address import checked
-from offload.stores.postgres.sessions import LOCKS, RETRY_SECONDS, SCHEMA, Place, check_server, connect, translated
+from offload.stores.postgres.sessions import (
+    LOCKS,
+    RETRY_SECONDS,
+    SCHEMA,
+    Place,
+    check_server,
+    check_sessions,
+    connect,
+    translated,
+)
 from offload.stores.postgres.statements import Connection
 
 log = logging.getLogger("offload.store")
@@ -49,6 +58,7 @@ async def migrate(
     connection = await connect(replace(place, relaxed=False))
     try:
         await check_server(connection, place)
+        await check_sessions(connection, place)
         if not await lacking(connection, place, migrations):  # as nearly always: nobody has to wait for a lock
             return []
         await _lock(connection, place, wait)

@@ -44,6 +44,21 @@ NOT_OURS = (
 CROSSED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """The transaction lost against another one and is to be done again."""
 
+POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+"""What is said where another session answers than the one that was asked before."""
+POOLED_TRIES = 3
+SESSION = f"""
+    SET search_path = {SCHEMA};
+    SET default_transaction_isolation = 'read committed';
+    SET idle_in_transaction_session_timeout = 60000;  -- what a node that froze holds is let go
+    -- every statement is meant for an index, and statistics may be older than a million new tasks
+    SET enable_seqscan = off;
+    SET enable_bitmapscan = off;
+    SET jit = off
+"""
+DURABLE, RELAXED = (f"{SESSION}; SET synchronous_commit = {value}" for value in ("on", "off"))
+PID = "SELECT pg_backend_pid()"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -59,25 +74,22 @@ class Place:
 
 async def connect(place: Place, *, timeout: float = CONNECT_SECONDS) -> Connection:
     """Open a connection on which every commit is on the server's disk when it returns, unless `relaxed`."""
-    connection: Connection = await asyncpg.connect(
-        place.url,
-        timeout=timeout,
-        command_timeout=COMMAND_SECONDS,
-        statement_cache_size=STATEMENTS_CACHED,
-        # never a standby, whatever the URL says: it answers from the past, and would be asked for as long as it can
-        target_session_attrs=SessionAttribute.read_write,
-        server_settings={
-            "application_name": "offload",
-            "search_path": SCHEMA,
-            "synchronous_commit": "off" if place.relaxed else "on",
-            "default_transaction_isolation": "read committed",
-            "idle_in_transaction_session_timeout": "60000",  # what a node that froze holds is let go
-            # every statement is meant for an index, and statistics may be older than a million new tasks
-            "enable_seqscan": "off",
-            "enable_bitmapscan": "off",
-            "jit": "off",
-        },
-    )
+    async with asyncio.timeout(timeout):
+        connection: Connection = await asyncpg.connect(
+            place.url,
+            timeout=timeout,
+            command_timeout=COMMAND_SECONDS,
+            statement_cache_size=STATEMENTS_CACHED,
+            # never a standby, whatever the URL says: it answers from the past, and would be asked for as long as it can
+            target_session_attrs=SessionAttribute.read_write,
+            server_settings={"application_name": "offload"},
+        )
+        try:
+            # said here and not at the greeting, of which a pooler understands a few only
+            await connection.execute(RELAXED if place.relaxed else DURABLE)
+        except BaseException:
+            connection.terminate()
+            raise
     return connection
 
 
@@ -102,6 +114,30 @@ async def check_server(connection: Connection, place: Place) -> None:
         raise StoreUnavailable(f"{place.name} does not keep synchronous_commit = on (it is {kept})")
 
 
+async def check_sessions(connection: Connection, place: Place) -> None:
+    """Raise WrongSetting when a pooler gives the connection of one session to others between two transactions."""
+    others: list[Connection] = []
+    try:
+        pid = await connection.fetchval(PID)
+        if pid == connection.get_server_pid():
+            return  # PostgreSQL itself has greeted us; poolers make up the number that stands in a greeting
+        # a pooler lends first what was given back last; should it not, one of a few is as good
+        for _ in range(POOLED_TRIES):
+            others.append(other := await connect(place))
+            await other.execute("BEGIN")
+            if await other.fetchval(PID) == pid:
+                raise _pooled(place)
+        if await connection.fetchval(PID) != pid:
+            raise _pooled(place)
+    except asyncpg.PostgresError as error:
+        if isinstance(error, POOLED) or "statement pooling" in str(error):
+            raise _pooled(place) from error
+        raise
+    finally:
+        for other in others:
+            other.terminate()
+
+
 async def take_slot(connection: Connection) -> int:
     """Return a number that no other connection of ours has while this one lives."""
     sql = "SELECT n FROM generate_series(1, $1) n WHERE pg_try_advisory_lock($2, n) LIMIT 1"
@@ -118,6 +154,8 @@ def translated(error: BaseException, place: Place) -> BaseException:
         return DiskFull(f"{place.name} has no room left; nothing was changed", retry_seconds=RETRY_SECONDS)
     if isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
         return StoreDamaged(f"{place.name} is damaged ({error}): stop offload and restore a backup")
+    if isinstance(error, POOLED):
+        return _pooled(place)
     if isinstance(error, NOT_OURS):
         return WrongSetting(f"store: {place.name} does not let us in: {error}")
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
@@ -126,6 +164,14 @@ def translated(error: BaseException, place: Place) -> BaseException:
     if is_gone(error) or isinstance(error, CROSSED):
         return away(error, place)
     return error
+
+
+def _pooled(place: Place) -> WrongSetting:
+    return WrongSetting(
+        f"store: {place.name} is a pooler that lends a connection for one transaction at a time, and offload needs its "
+        "own for as long as a session lasts: let it pool sessions (of PgBouncer: pool_mode = session), or name "
+        "PostgreSQL itself"
+    )
 
 
 def away(error: BaseException, place: Place) -> StoreUnavailable:
