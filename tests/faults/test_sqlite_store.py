@@ -3,10 +3,12 @@
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -17,13 +19,14 @@ import pytest
 from offload.conformance.making import NOW, add, claim, claimed, done, move, queued
 from offload.conformance.test_file_store import loose
 from offload.core.errors import DiskFull, StoreUnavailable
-from offload.core.store_errors import StoreDamaged, StoreInUse, StoreTooNew
+from offload.core.store_errors import StoreDamaged, StoreInDoubt, StoreInUse, StoreTooNew
 from offload.core.task import ALL, Status
 from offload.core.transitions import Event
 from offload.ports import Filter
 from offload.stores.sqlite.file import MIGRATIONS, migrate, open_writer
 from offload.stores.sqlite.store import SqliteStore
 from tests.faults.disks import can_mount, small_disk
+from tests.faults.failing_syncs import failing_syncs
 from tests.faults.store_processes import NEXT, SHORT_MIGRATION
 
 ROOT = Path(__file__).parent.parent.parent
@@ -186,6 +189,45 @@ async def test_after_an_input_output_error_the_file_is_opened_anew(tmp_path: Pat
         second = await add(store)
         assert await store.find(ALL, Filter()) == [second, task]
         assert [depth.queued for depth in await store.depths()] == [2]
+
+
+async def after_crash(path: Path) -> list[str]:
+    """Return the ids of the tasks that a store finds which starts on what the files hold now."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (path.name, f"{path.name}-wal"):
+            shutil.copy(path.with_name(name), folder)
+        async with opened(Path(folder, path.name), checked=True) as store:
+            return [task.id for task in await store.find(ALL, Filter())]
+
+
+async def test_a_write_that_was_refused_because_the_disk_did_not_confirm_it_never_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with failing_syncs() as disk:
+        async with opened(path) as store:
+            task = await add(store)
+            disk.failures = 1
+            with pytest.raises(StoreUnavailable) as refused:
+                await add(store)
+            assert disk.failures == 0 and not isinstance(refused.value, StoreInDoubt)
+            assert await after_crash(path) == [task.id]
+            second = await add(store)
+            assert await after_crash(path) == [second.id, task.id]
+
+
+async def test_a_write_that_may_come_back_after_a_crash_is_said_to_be_in_doubt(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with failing_syncs() as disk:
+        async with opened(path) as store:
+            task = await add(store)
+            disk.failures = 1_000
+            with pytest.raises(StoreInDoubt):
+                await add(store)
+            assert await store.find(ALL, Filter()) == [task]
+            disk.failures = 0
+            second = await add(store)
+            assert await store.find(ALL, Filter()) == [second, task]
+            assert await after_crash(path) == [second.id, task.id]
+            assert [depth.queued for depth in await store.depths()] == [2]
 
 
 async def test_a_write_that_cannot_be_made_does_not_harm_those_beside_it(tmp_path: Path) -> None:

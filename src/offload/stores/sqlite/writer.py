@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 
 from offload.core.errors import StoreUnavailable
+from offload.core.store_errors import StoreInDoubt
 
 log = logging.getLogger("offload.store")
 
@@ -18,6 +19,8 @@ CALLS_MAX = 512
 """Calls of one transaction: more would only make the first wait longer."""
 WAITING_MAX = 20_000
 """Calls that may wait; beyond them the disk does not keep up and the caller must hear it."""
+
+RETRY_SECONDS = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +56,7 @@ class Writer:
         self._wake = threading.Event()
         self._closing = False
         self._connection: apsw.Connection | None = None
+        self._committing = False
         self._thread = threading.Thread(target=self._run, name="offload-writer", daemon=True)
 
     def start(self, connection: apsw.Connection) -> None:
@@ -103,14 +107,18 @@ class Writer:
         except Exception as error:
             meaning = self._translate(error)
             self._recover(error)
+            if self._committing and isinstance(error, apsw.IOError) and not self._overwrite():
+                why = f"the database could not confirm what it wrote, which may be there after a crash: {error}"
+                meaning = StoreInDoubt(why, retry_seconds=RETRY_SECONDS)
             if meaning is error and len(calls) > 1:
                 for call in calls:
                     self._write([call])
                 return
             for call in calls:
-                call.error = self._translate(error)
+                call.error = meaning
 
     def _transact(self, calls: Sequence[Call]) -> None:
+        self._committing = False
         connection = self._connection
         if connection is None:
             connection = self._connection = self._connect()
@@ -118,7 +126,9 @@ class Writer:
             call.error = None
         connection.execute("BEGIN IMMEDIATE")
         committed = self._perform(connection, calls)
+        self._committing = True
         connection.execute("COMMIT")
+        self._committing = False
         try:
             committed()
         except Exception:  # what is committed must be answered as such, and never be written again
@@ -137,6 +147,18 @@ class Writer:
                 connection.close()
         except apsw.Error:
             self._connection = None
+
+    def _overwrite(self) -> bool:
+        """Write over what a commit that failed left in the log: after a crash it would be taken for committed."""
+        try:
+            connection = self._connection = self._connect()
+            ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+            connection.execute(f"PRAGMA user_version = {version}")  # the least that can be written, and changes nothing
+            return True
+        except Exception as error:
+            log.warning("what was refused cannot be undone yet: %s", error)
+            self._recover(error)
+            return False
 
     def _answer(self, calls: Sequence[Call]) -> None:
         try:
