@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from offload.core.outcome import Outcome, Succeeded, Unrun
+from offload.core.outcome import Outcome, Stopped, Succeeded, Unrun
 from offload.core.task import Reason
 from tests.faults.pools import JOBS, LANE_JOBS, PATIENCE_SECONDS, alive, bench
 from tests.faults.test_workers_outcomes import failed
@@ -32,6 +32,17 @@ async def test_a_process_is_replaced_after_its_number_of_tasks_and_does_no_more(
         pids = [number(await b.run("short_lived")) for _ in range(6)]
         assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2, 2]
         await b.until(lambda: not any(alive(pid) for pid in pids))
+
+
+async def test_a_process_whose_last_task_is_canceled_before_it_begins_leaves(tmp_path: Path) -> None:
+    """It was to go after that task, and its successor is there: it must not stay for nothing."""
+    async with bench(tmp_path, LANE_JOBS) as b:
+        first = number(await b.run("short_lived"))
+        last = await b.start("short_lived")
+        b.pool.cancel(last)
+        assert b.ear.outcomes[last.id] == Stopped(), "the frame had not even left"
+        await b.until(lambda: not alive(first))
+        assert number(await b.run("short_lived")) != first
 
 
 async def test_a_process_that_holds_too_much_is_replaced_between_tasks(tmp_path: Path) -> None:

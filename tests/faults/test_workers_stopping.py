@@ -3,12 +3,13 @@
 import asyncio
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from offload.core.outcome import Failed, Stopped, Succeeded, Unrun
 from offload.core.task import Reason
 from offload.ports import Work
-from tests.faults.pools import Bench, alive, bench
+from tests.faults.pools import PATIENCE_SECONDS, Bench, alive, bench
 from tests.faults.test_workers_outcomes import failed
 
 
@@ -18,6 +19,25 @@ async def test_a_job_that_checks_stops_when_canceled_and_its_worker_lives(tmp_pa
         b.pool.cancel(task)
         b.pool.cancel(task)
         assert await b.end(task) == Stopped()
+        assert b.pids() == [pid] and alive(pid)
+
+
+async def test_a_cancel_of_what_is_over_does_not_take_back_the_word_to_what_runs(tmp_path: Path) -> None:
+    """The news of the first one's end is on its way when both are canceled; the second is still asked first."""
+    begun = tmp_path / "begun"
+    async with bench(tmp_path) as b:
+        await _make_short(b)
+        (pid,) = b.pids()
+        over, running = b.task("add", a=1, b=1), b.task("checks", begun=str(begun))
+        for task in (over, running):
+            b.pool.run(Work(task=task))
+        await asyncio.sleep(0)  # the frames leave
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not begun.exists():
+            assert time.monotonic() < deadline  # and the loop does not turn
+        b.pool.cancel(running)
+        b.pool.cancel(over)
+        assert [await b.end(over), await b.end(running)] == [Succeeded(json=b"2"), Stopped()]
         assert b.pids() == [pid] and alive(pid)
 
 

@@ -19,6 +19,8 @@ class Stop(Enum):
     NEIGHBOUR = auto()
     """The process has to go because of another attempt in it."""
     MEMORY = auto()
+    CUT_OFF = auto()
+    """Its process lives, and cannot be heard any more: the job has closed what it had no business with."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +71,9 @@ class Attempt:
             case Stop.MEMORY:
                 assert self.why is not None
                 return Failed(reason=Reason.OUT_OF_MEMORY, error=self.why, worker_died=self.is_blamed)
+            case Stop.CUT_OFF:
+                assert self.why is not None
+                return Failed(reason=Reason.WORKER_LOST, error=self.why, worker_died=self.is_blamed)
             case _:
                 return Unrun(started=True)
 

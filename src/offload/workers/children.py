@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import os
 import secrets
-import shutil
 import signal
 from collections import Counter
 from collections.abc import Mapping
@@ -33,6 +31,7 @@ from offload.workers.protocol import (
     Run,
     Said,
     ToServer,
+    result_path,
 )
 
 log = logging.getLogger("offload.workers")
@@ -108,11 +107,14 @@ class Child:
         self.done_by_job: Counter[str] = Counter()
         self.memory_bytes = 0
         self.scratch = plan.home / self.name
+        self.untold: list[Path] = []
+        """Where results may lie that a dead process did not come to tell of."""
         self.born_at = self._now()
         self._owner = owner
         self._next_ticket = 1
         self._head_at: Seconds = 0.0
         self._boot_error: str | None = None
+        self._cut_off_by: str | None = None
         self._kill_at: asyncio.TimerHandle | None = None
         self._chatted_at: Seconds = 0.0
         self._start()
@@ -167,6 +169,7 @@ class Child:
             attempt.tell(why, now, error)
             self._take_out(attempt, now)
             self._owner.ended(self, attempt, attempt.unrun(), None)
+            self._retire_when_done()
             return
         if attempt.stop is not None:
             return
@@ -174,7 +177,8 @@ class Child:
         if self.plan.is_async:
             self._link.send(Cancel(attempt.ticket))
         else:
-            self._tickets.stop = attempt.ticket
+            # one above it is told already: that has begun, so this one is over, and the news is on its way
+            self._tickets.stop = max(self._tickets.stop, attempt.ticket)
             self.recall_waiting()
         self.beat(now)
 
@@ -201,6 +205,8 @@ class Child:
             return
         now = self._now()
         running = self._running()
+        if why is Stop.NEIGHBOUR and self._cut_off_by is not None:
+            why, error = Stop.CUT_OFF, deaths.cut_off(self._cut_off_by)
         for attempt in running:
             attempt.is_blamed = len(running) == 1
             attempt.tell(why, now, error)
@@ -214,8 +220,7 @@ class Child:
         elif self.state is State.READY:
             self.state = State.WORN
             self._owner.leaving(self)
-        if self.state is State.WORN and not self.attempts:
-            self.retire()
+        self._retire_when_done()
 
     def beat(self, now: Seconds) -> None:
         """Do what time asks for."""
@@ -228,6 +233,10 @@ class Child:
                 self._watch_limit(attempt, now)
             if attempt.stop is not None and not attempt.termed:
                 self._press(attempt, now)
+
+    def _retire_when_done(self) -> None:
+        if self.state is State.WORN and not self.attempts:
+            self.retire()
 
     def _running(self) -> list[Attempt]:
         """Return what may be running, after taking back what is not.
@@ -308,6 +317,8 @@ class Child:
         self._tickets.settled = min(self.attempts, default=frame.ticket + 1)
         self._tickets.forget(frame.ticket)  # the child took or passed every lower one before
         was_stopped = attempt.stop is not None and (frame.saw_stop or attempt.termed)
+        if was_stopped:  # also of what was raised: TERM may have come when the file was just written
+            self._result_of(attempt).unlink(missing_ok=True)
         outcome: Outcome
         if isinstance(frame, Raised):
             outcome = attempt.stopped(frame.failed.error.traceback) if was_stopped else frame.failed
@@ -315,13 +326,10 @@ class Child:
                 self.wear_out()
         elif was_stopped:
             outcome = attempt.stopped()
-            if frame.file is not None:
-                Path(frame.file.path).unlink(missing_ok=True)
         else:
             outcome = Succeeded(json=frame.json, file=frame.file)
         self._owner.ended(self, attempt, outcome, frame.run_seconds)
-        if self.state is State.WORN and not self.attempts:
-            self.retire()
+        self._retire_when_done()
 
     def _printed(self, ended_ticket: int, data: bytes) -> None:
         """Give output to the attempt that runs; between attempts, and in asynchronous children, it is the process's."""
@@ -338,6 +346,7 @@ class Child:
     def _cut_off(self, why: str) -> None:
         """The socket is gone: what lives on behind it cannot be reached any more."""
         log.debug("worker %d of %s: %s", self.pid, self.plan.lane, why)
+        self._cut_off_by = why
         if self.state in (State.READY, State.WORN):
             self.state = State.LEAVING  # most likely it is dead already, and its end tells the owner
         self._kill_within(COOPERATION_SECONDS)
@@ -362,6 +371,7 @@ class Child:
         started, stepping = self._tickets.started, self._tickets.stepping
         died = deaths.Death(exit=exit, oom_killed=oom_killed, started=started, stepping=stepping)
         self._tickets.close()
+        self.untold = [self._result_of(attempt) for attempt in left]
         if left:
             log.warning("worker %d of %s: %s", self.pid, self.plan.lane, died.told)
         for attempt in left:
@@ -373,12 +383,8 @@ class Child:
             self._boot_error = died.told
         self._owner.gone(self, boot_error=self._boot_error, idle=not left)
 
+    def _result_of(self, attempt: Attempt) -> Path:
+        return result_path(Path(self.plan.boot.results), self.name, attempt.ticket)
+
     def _now(self) -> Seconds:
         return asyncio.get_running_loop().time()
-
-
-def remove_traces(child_name: str, scratch: Path) -> None:
-    """End what the process left running and remove its files. Blocks."""
-    strays.kill_marked(strays.CHILD_MARK, child_name)
-    if os.path.isdir(scratch):
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,5 +1,6 @@
 """Why a worker process died, and what that means for the attempts that were in it."""
 
+import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from offload.core.outcome import Failed, Outcome
 from offload.core.task import Reason, TaskError
+from offload.workers import strays
 from offload.workers.attempts import Attempt
 from offload.workers.process import Exit
 
@@ -86,12 +88,26 @@ def _oom_files() -> list[Path]:
     return files
 
 
+def remove_traces(child_name: str, scratch: Path, untold: Sequence[Path]) -> None:
+    """End what a dead process left running and remove its files. Blocks."""
+    strays.kill_marked(strays.CHILD_MARK, child_name)
+    for path in untold:
+        path.unlink(missing_ok=True)
+    if scratch.is_dir():
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def over_memory(*, used_bytes: int, limit_bytes: int) -> TaskError:
     """Say that a worker process was ended for its memory."""
     return TaskError(
         type="OutOfMemory",
         message=f"the worker process held {used_bytes / 2**20:,.0f} MiB; its limit is {limit_bytes / 2**20:,.0f} MiB",
     )
+
+
+def cut_off(why: str) -> TaskError:
+    """Say that a worker process was ended because nothing can be heard of it."""
+    return TaskError(type="WorkerLost", message=f"the worker process was ended, because {why}")
 
 
 def _signal_name(number: int) -> str:

@@ -5,8 +5,9 @@ import logging
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from offload.core.catalog import Catalog
@@ -16,8 +17,8 @@ from offload.ports import Clock, Listener, Note, Room, Work, WorkerState
 from offload.workers import strays
 from offload.workers.attempts import Attempt, Stop
 from offload.workers.capture import AttemptLog
-from offload.workers.children import Child, Plan, State, remove_traces
-from offload.workers.deaths import OomKills, over_memory
+from offload.workers.children import Child, Plan, State
+from offload.workers.deaths import OomKills, over_memory, remove_traces
 from offload.workers.lane_specs import LaneSpec, PoolSettings, lane_specs
 from offload.workers.lanes import Lane
 from offload.workers.limits import memory_of_bytes
@@ -139,8 +140,7 @@ class Pool:
         for _, child in list(self._children()):
             child.recall_waiting()
             child.wear_out()
-        if self._attempts:
-            await self._wait_idle(grace_seconds)
+        await self._wait_idle(grace_seconds)
         for attempt, _ in list(self._attempts.values()):
             self._stop_attempt(attempt.key, Stop.SHUTDOWN)
         for _, child in list(self._children()):
@@ -150,7 +150,7 @@ class Pool:
         for _, child in list(self._children()):
             child.kill()
         await self._wait_empty(None)
-        assert not self._attempts, "every run has ended"
+        await self._wait_idle(None)  # what was handed over in the last moment is given back in the next
         await self._leave_nothing()
 
     def finish(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -182,8 +182,11 @@ class Pool:
             asyncio.get_running_loop().call_soon(self._tell_room)
 
     def buried(self, child: Child) -> None:
-        self._threads.submit(remove_traces, child.name, child.scratch)
         self._buried.set()
+        try:
+            self._threads.submit(remove_traces, child.name, child.scratch, child.untold)
+        except RuntimeError as error:  # no thread can be started now; one that can be later does it then
+            log.warning("what worker %d left is not removed yet: %s", child.pid, error)
 
     def oom_killed(self) -> bool:
         return self._oom_kills.more()
@@ -257,11 +260,13 @@ class Pool:
         environment = {**settings.environment, strays.NODE_MARK: self._node}
         return Plan(lane=spec.name, environment=environment, boot=boot, is_async=spec.is_async, home=settings.scratch)
 
-    async def _wait_idle(self, seconds: Seconds) -> None:
-        self._idle.clear()
+    async def _wait_idle(self, seconds: Seconds | None) -> None:
+        """Wait until every run has ended, or for so long."""
         try:
             async with asyncio.timeout(seconds):
-                await self._idle.wait()
+                while self._attempts:
+                    self._idle.clear()
+                    await self._idle.wait()
         except TimeoutError:
             log.info("%d attempts are given back: the grace has ended", len(self._attempts))
 
@@ -279,10 +284,16 @@ class Pool:
         if self._beating is not None:
             self._beating.cancel()
         self._memory_watch.stop()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, strays.kill_marked, strays.NODE_MARK, self._node)
+        await self._aside(self._threads, partial(strays.kill_marked, strays.NODE_MARK, self._node))
         self._watchdog.stop()
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._aside(None, self._threads.shutdown)
+
+    async def _aside(self, threads: ThreadPoolExecutor | None, call: Callable[[], object]) -> None:
+        """Call what blocks in a thread, or here when none can be started: nothing else is left to do then."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(threads, call)
+        except RuntimeError:
+            call()
 
     def _now(self) -> Seconds:
         return asyncio.get_running_loop().time()

@@ -20,6 +20,7 @@ output of a ticket ends.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -165,6 +166,11 @@ class Splitter:
                 yield bytes(buffer[body:start])
         finally:
             del buffer[:start]
+
+
+def result_path(results: Path, child: str, ticket: int) -> Path:
+    """Return where a child puts the file of a ticket's result; the server removes one that it never hears of."""
+    return results / f"{child}-{ticket}"
 
 
 def end_mark(mark: bytes, ticket: int) -> bytes:

@@ -14,7 +14,7 @@ from offload.workers.child.callables import Callables
 from offload.workers.child.channel import Channel
 from offload.workers.child.failures import failed_by
 from offload.workers.child.interrupts import Interrupts
-from offload.workers.child.results import Ready, Results
+from offload.workers.child.results import Outputs, Ready, Results
 from offload.workers.child.scratch import Scratch
 from offload.workers.child.speech import Later, Speech
 from offload.workers.child.streams import Streams
@@ -79,7 +79,13 @@ class Attempt:
     def ready(self, value: object) -> Ready:
         """Return the job's value as it travels."""
         assert self.scratch is not None
+        self.child.channel.leave_if_forked()  # before its file replaces the one that was told of
         return self.child.results.ready(self.job, self.ticket, value, self.scratch)
+
+    def ready_outputs(self, outputs: Outputs) -> Ready:
+        """Return what a generator yielded as it travels."""
+        self.child.channel.leave_if_forked()
+        return self.child.results.from_json(self.job, self.ticket, outputs.json())
 
     def returned(self, ready: Ready) -> Returned:
         return Returned(self.ticket, self._run_seconds(), ready.json, ready.file, self.context.saw_stop)

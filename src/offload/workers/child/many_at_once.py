@@ -84,6 +84,7 @@ class _Loop:
             # a cancellation that nobody asked for is the job's own affair, and an error like others
             saw_stop = isinstance(error, asyncio.CancelledError) and ticket in self._told_to_stop
             told = attempt.raised(error, saw_stop=saw_stop)
+        child.channel.leave_if_forked()
         speaking.set(None)
         attempt.end(told)
         if attempt.scratch is not None:
@@ -97,13 +98,12 @@ async def _call(attempt: Attempt) -> Ready:
     value = attempt.call()
     if attempt.job.kind is not Kind.ASYNC_GENERATOR:
         return attempt.ready(await value)
-    results = attempt.child.results
-    outputs = Outputs(attempt.job, results.bytes_max(attempt.job))
+    outputs = Outputs(attempt.job, attempt.child.results.bytes_max(attempt.job))
     async with contextlib.aclosing(value):
         async for item in value:
             if pause := attempt.speech.output(outputs.add(item)):
                 await asyncio.sleep(pause)
-    return results.from_json(attempt.job, attempt.ticket, outputs.json())
+    return attempt.ready_outputs(outputs)
 
 
 class _Stepped:

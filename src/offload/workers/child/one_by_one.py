@@ -54,7 +54,7 @@ def _call(attempt: Attempt) -> Ready:
         for item in value:
             if pause := attempt.speech.output(outputs.add(item)):
                 time.sleep(pause)
-        return child.results.from_json(attempt.job, attempt.ticket, outputs.json())
+        return attempt.ready_outputs(outputs)
     finally:
         child.interrupts.open = False
 

@@ -12,7 +12,7 @@ from offload.core.job import Job
 from offload.core.outcome import LocalFile
 from offload.core.task import Reason
 from offload.workers.child.failures import ResultRefused, clean
-from offload.workers.protocol import OUTPUT_BYTES_MAX, RESULT_INLINE_BYTES_MAX
+from offload.workers.protocol import OUTPUT_BYTES_MAX, RESULT_INLINE_BYTES_MAX, result_path
 
 NAME_CHARACTERS_MAX = 255
 
@@ -83,7 +83,7 @@ class Results:
             )
 
     def _path(self, ticket: int) -> Path:
-        return self._directory / f"{self._child}-{ticket}"
+        return result_path(self._directory, self._child, ticket)
 
 
 class Outputs:

@@ -29,6 +29,7 @@ class Streams:
 
     def end(self, ticket: int) -> None:
         """Flush everything that was written and say in the pipe that `ticket` ends here."""
+        os.set_blocking(self._pipe, True)  # whoever holds its other copies, a program the job ran, may have changed it
         for stream in (sys.stdout, sys.stderr, self._out, self._err):
             try:
                 stream.flush()
@@ -109,7 +110,10 @@ def _reopened(stream: TextIO, fd: int) -> TextIO:
 
 def _write_all(fd: int, data: bytes) -> None:
     while data:
-        data = data[os.write(fd, data) :]
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            os.set_blocking(fd, True)
 
 
 def _c_flusher() -> Callable[[], object]:
