@@ -1,10 +1,13 @@
 """Watches what worker processes and their descendants hold, while attempts run under a memory limit."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
+
+log = logging.getLogger("offload.workers")
 
 LOOK_SECONDS = 0.5
 
@@ -33,9 +36,13 @@ class MemoryWatch:
         """Compare until nothing with a limit runs any more. `limited` gives process ids with their limits."""
         loop = asyncio.get_running_loop()
         while limits := self._limited():
-            held = await loop.run_in_executor(self._thread, held_bytes, list(limits))
+            try:
+                held = await loop.run_in_executor(self._thread, held_bytes, list(limits))
+            except Exception as error:  # no descriptor or thread left: that passes, and the limits hold on
+                log.warning("cannot see what memory the workers hold, looking again soon: %s", error)
+                held = {}
             for pid, limit in self._limited().items():
-                if held.get(pid, 0) > limit:
+                if held.get(pid, 0) > max(limit, limits.get(pid, limit)):  # it may have been another attempt's
                     self._over(pid, held[pid])
             await asyncio.sleep(LOOK_SECONDS)
         self._looking = None

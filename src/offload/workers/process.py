@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from offload.workers import strays
@@ -53,39 +54,37 @@ class Process:
     @classmethod
     def start(cls, environment: Mapping[str, str], on_exit: Callable[[Exit], None]) -> "tuple[Process, Ends]":
         """Start a process; what only it needs is closed on this side."""
-        ours, theirs = socket.socketpair()
-        output_fd, write_fd = os.pipe()
-        tickets = Tickets.create()
-        try:
-            popen = subprocess.Popen(
-                # -P: nothing in the working directory may stand in for a module of ours
-                [sys.executable, "-P", "-m", "offload.workers.child",
-                 str(theirs.fileno()), str(tickets.fd), str(os.getpid())],
-                stdin=subprocess.DEVNULL, stdout=write_fd, stderr=write_fd,
-                pass_fds=(theirs.fileno(), tickets.fd), env=dict(environment), start_new_session=True,
-            )  # fmt: skip
-        except BaseException:
-            ours.close()
-            os.close(output_fd)
-            tickets.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(write_fd)
-        try:
-            return cls(popen, on_exit), Ends(sock=ours, tickets=tickets, output_fd=output_fd)
-        except OSError:  # no descriptor left for watching it
-            popen.kill()
-            popen.wait()
-            ours.close()
-            os.close(output_fd)
-            tickets.close()
-            raise
+        with ExitStack() as kept:
+            with ExitStack() as theirs_alone:
+                ours, theirs = socket.socketpair()
+                kept.callback(ours.close)
+                theirs_alone.callback(theirs.close)
+                output_fd, write_fd = os.pipe()
+                kept.callback(os.close, output_fd)
+                theirs_alone.callback(os.close, write_fd)
+                tickets = Tickets.create()
+                kept.callback(tickets.close)
+                popen = subprocess.Popen(
+                    # -P: nothing in the working directory may stand in for a module of ours
+                    [sys.executable, "-P", "-m", "offload.workers.child",
+                     str(theirs.fileno()), str(tickets.fd), str(os.getpid())],
+                    stdin=subprocess.DEVNULL, stdout=write_fd, stderr=write_fd,
+                    pass_fds=(theirs.fileno(), tickets.fd), env=dict(environment), start_new_session=True,
+                )  # fmt: skip
+            try:
+                process = cls(popen, on_exit)
+            except OSError:  # no descriptor left for watching it
+                popen.kill()
+                popen.wait()
+                raise
+            kept.pop_all()
+            return process, Ends(sock=ours, tickets=tickets, output_fd=output_fd)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process alone; it has not been waited for, so its number is its own."""
         if self._popen.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # where SIGCHLD is ignored nothing has to be waited for
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Kill the process and its group."""

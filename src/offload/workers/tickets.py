@@ -36,8 +36,12 @@ class Tickets:
         else:
             with tempfile.TemporaryFile() as file:
                 fd = os.dup(file.fileno())
-        os.ftruncate(fd, mmap.PAGESIZE)
-        return cls(fd)
+        try:
+            os.ftruncate(fd, mmap.PAGESIZE)
+            return cls(fd)
+        except OSError:  # the map takes one more descriptor
+            os.close(fd)
+            raise
 
     def enter(self) -> None:
         """Show, in the child and before its first ticket, that it lives: the kernel notes when it does no more."""
