@@ -6,7 +6,7 @@ from collections import deque
 from itertools import islice
 
 from offload.core.task import Seconds, Task
-from offload.engine.loops import Pauses, end, only_our_cancels
+from offload.engine.loops import Pauses, end, last_word, only_our_cancels
 from offload.engine.stats import Stats
 from offload.ports.broker import Broker, BrokerUnavailable, Token
 
@@ -42,11 +42,9 @@ class Announcer:
     async def stop(self) -> None:
         """Send what waits, if the broker is there."""
         await end([self._loop])
-        try:
-            while self._waiting and self.trouble is None:
-                await self._send()
-        except BrokerUnavailable:
-            pass
+        while self._waiting and self.trouble is None:
+            if not await last_word(self._send(), "what was given back is not announced", log):
+                break
         self._drop(len(self._waiting))
 
     def announce(self, task: Task) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Awaitable, Iterable, Iterator
 
 from offload.core.task import Seconds
 from offload.ports.broker import BrokerUnavailable
@@ -39,6 +40,20 @@ def only_our_cancels() -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise BrokerUnavailable("the broker's client gave up the call") from None
+
+
+async def last_word(call: Awaitable[None], trouble: str, log: logging.Logger) -> bool:
+    """Make a call that need not succeed, and tell whether it did: whatever goes wrong keeps nobody from going on."""
+    try:
+        with only_our_cancels():
+            await call
+    except BrokerUnavailable as error:
+        log.warning("%s: %s", trouble, error)
+    except Exception:
+        log.exception(trouble)
+    else:
+        return True
+    return False
 
 
 async def end(tasks: Iterable[asyncio.Task[None] | None]) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from offload.core.ring import Lot
 from offload.core.task import Seconds, Task
-from offload.engine.loops import Pauses, end, only_our_cancels
+from offload.engine.loops import Pauses, end, last_word, only_our_cancels
 from offload.engine.stats import Stats
 from offload.ports import Ask, Clock
 from offload.ports.broker import Broker, BrokerUnavailable, Token
@@ -208,10 +208,7 @@ class Taker:
         await end(self._loops)
         await self._give_back()
         self._stats.tokens["restarts"] += 1
-        try:
-            await self._broker.restart()
-        except BrokerUnavailable as error:
-            log.warning("the broker cannot be connected anew: %s", error)
+        await last_word(self._broker.restart(), "the broker cannot be connected anew", log)
         self._restarting = None
         self._begin()
 
@@ -220,8 +217,7 @@ class Taker:
         for stand in self._stands.values():
             stand.tokens, stand.waiting_since = [], None
         if tokens:
-            with contextlib.suppress(BrokerUnavailable):
-                await self._broker.release(tokens)
+            await last_word(self._broker.release(tokens), "tokens cannot be given back", log)
 
     def _fell_silent(self, lot: Lot, why: str) -> None:
         if not self._silent:
