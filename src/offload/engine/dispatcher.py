@@ -42,7 +42,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._claiming = True
         self._loops: list[asyncio.Task[None]] = []
-        self._inputs = Inputs(parts, self._ready, self._never_begun)
+        self._inputs = Inputs(parts, self._ready, self._never_begun, elsewhere.room_freed)
         self._arrived: deque[Work] = deque()
         """Held, with their files fetched: they wait for a place, and nothing is claimed into it meanwhile."""
         self._ledger = Ledger(parts, self._recorded)

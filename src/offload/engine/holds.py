@@ -25,3 +25,6 @@ class Line(Protocol):
     def ready(self, queue: str, job: str) -> None: ...
 
     def look_everywhere(self) -> None: ...
+
+    def room_freed(self) -> None:
+        """Fewer files are being fetched than before."""

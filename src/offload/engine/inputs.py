@@ -32,8 +32,16 @@ Attempt = tuple[str, int]
 class Inputs:
     """Says `ready` with the work, or `over` with how the attempt ended before it began; exactly one, once."""
 
-    def __init__(self, parts: Parts, ready: Callable[[Work], None], over: Callable[[Task, Outcome], None]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        ready: Callable[[Work], None],
+        over: Callable[[Task, Outcome], None],
+        room_freed: Callable[[], None],
+    ) -> None:
         self._parts = parts
+        self._room_freed = room_freed
+        """Called when one has been fetched, or is not fetched any more."""
         self._ready = ready
         self._over = over
         self._preparing: dict[Attempt, asyncio.Task[Work | Outcome]] = {}
@@ -108,7 +116,9 @@ class Inputs:
     def _prepared(self, task: Task, preparing: "asyncio.Task[Work | Outcome]") -> None:
         attempt = (task.id, task.attempt)
         if self._preparing.get(attempt) is preparing:  # else it was given back elsewhere, and has come here anew
-            self._fetching.discard(attempt)
+            if attempt in self._fetching:
+                self._fetching.discard(attempt)
+                self._room_freed()
             del self._jobs[attempt], self._preparing[attempt]
         prepared = Unrun() if preparing.cancelled() else preparing.result()
         if isinstance(prepared, Work):

@@ -115,6 +115,11 @@ class Lessor:
     def look_everywhere(self) -> None:
         self._look_at(self._wanted)
 
+    def room_freed(self) -> None:
+        """Lend what could not be fetched for before."""
+        if self._hungry:
+            self._wake.set()
+
     async def lease(self, scope: Scope, wish: Wish, *, wait_seconds: Seconds) -> list[Task]:
         """Return tasks that are lent now, at least one unless none came in time or this node stops.
 
@@ -278,7 +283,7 @@ class Lessor:
 
     def _fail(self, waiters: Iterable[_Waiter], error: Exception) -> None:
         for waiter in waiters:
-            if not waiter.answer.done():
+            if waiter in self._waiters and not waiter.answer.done():  # else nobody would hear it
                 waiter.answer.set_exception(error)
             self._leave(waiter)
 
