@@ -26,6 +26,7 @@ NAMED = {
     "reads.LEASES_ENDED": "tasks_leased",
     "reads.DEADLINES_PASSED": "tasks_deadline",
     "reads.NEXT_LATER": "tasks_later",
+    "reads.MANY_DUE": "tasks_later",
     "reads.NEXT_DEADLINE": "tasks_deadline",
     "reads.AHEAD": "tasks_line",
     "reads.HEAD_OF_LINE": "tasks_line",

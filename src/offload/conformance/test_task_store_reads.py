@@ -1,8 +1,10 @@
 """What every store promises about finding tasks, their events, what is overdue and what waits."""
 
+import asyncio
+
 import pytest
 
-from offload.conformance.making import LEASE, NOW, add, claim, claimed, done, log, move, stored
+from offload.conformance.making import LEASE, NODE, NOW, add, claim, claimed, done, log, move, queued, stored
 from offload.conformance.places import OpenStore
 from offload.core.task import ALL, Scope, Status, Task
 from offload.core.transitions import Event
@@ -117,6 +119,20 @@ async def test_the_next_due_time_is_the_earliest_later_run_at_or_deadline(open_s
         assert await store.next_due(NOW + 7) == NOW + 9
         await move(store, delayed, Event.CANCEL)
         assert await store.next_due(NOW + 7) is None
+
+
+async def test_a_due_task_is_claimed_however_many_of_other_queues_came_due_before_it(open_store: OpenStore) -> None:
+    async with open_store() as store:
+        await store.add([queued(queue="mail", job="send", run_at=NOW + 5) for _ in range(2_500)])
+        due = await add(store, run_at=NOW + 6)
+        await add(store, run_at=NOW + 9)
+        assert await store.next_due(NOW) == NOW + 5
+        async with asyncio.timeout(30):
+            while (next_at := await store.next_due(NOW + 7)) is not None and next_at <= NOW + 7:
+                assert next_at == NOW + 7
+                await store.claim([], node=NODE, now=NOW + 7, lease_until=NOW + 37)
+        assert next_at == NOW + 9
+        assert [task.id for task in await claim(store, now=NOW + 7)] == [due.id]
 
 
 async def test_depths_count_what_waits_and_runs(open_store: OpenStore) -> None:

@@ -24,6 +24,8 @@ DUE_SECONDS_MIN, DUE_SECONDS_MIN_SHARED = 0.005, 0.05
 """Between two sweeps for due times; longer when other nodes sweep the same store for the same times."""
 TROUBLE_SECONDS = 1.0
 """And longer while the store cannot be asked: what was due stays due."""
+ENTER_ROUNDS_MAX = 100
+"""So often in one sweep; what is left then comes in the next, which is at once."""
 PATIENT_BEATS = 2
 """So many heartbeats after this node came, others who hold leases have for renewing them."""
 SWEEP_SECONDS = 86_400.0
@@ -102,11 +104,25 @@ class Reaper:
         if parts.ringer.alone:  # else the queues are counted more often, by another loop
             parts.traffic.sync(await parts.store.depths(), alone=True)
         self._told_at = None  # what is told of from here on may not be in the answer
-        times = (await parts.store.next_due(now), self._told_at)
+        times = (await self._next_due(now), self._told_at)
         self._due_at = min((at for at in times if at is not None), default=None)
         dispatcher.look_everywhere()
         if len(overdue) == BATCH:
             self.due_later(now)
+
+    async def _next_due(self, now: Seconds) -> Seconds | None:
+        """Have all that came due enter the line: claims do that, but only a part at a time, and where places are free.
+
+        Else an idle worker would wait behind thousands of tasks of other queues that came due with its own.
+        """
+        store, node = self._parts.store, self._parts.node
+        due_at = await store.next_due(now)
+        for _ in range(ENTER_ROUNDS_MAX):
+            if due_at is None or due_at > now:
+                break
+            await store.claim([], node=node, now=now, lease_until=now)
+            due_at = await store.next_due(now)
+        return due_at
 
     def _change(self, task: Task, now: Seconds) -> Change:
         facts = Facts(now=now, keep_seconds=self._parts.timing.payload_seconds)

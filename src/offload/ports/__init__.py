@@ -117,7 +117,10 @@ class TaskStore(Protocol):
         """Write each change whose task is still as it was (id, version and attempt); tell which were written."""
 
     async def claim(self, asks: Sequence[Ask], *, node: str, now: Seconds, lease_until: Seconds) -> list[Task]:
-        """Take due tasks in line order (`Task.rank`, then key) as `decide(CLAIM)` would, none past its deadline."""
+        """Take due tasks in line order (`Task.rank`, then key) as `decide(CLAIM)` would, none past its deadline.
+
+        Of delayed tasks that have come due, those that came first enter the line; it may be a part of them at a time.
+        """
 
     async def note(self, notes: Sequence[Note]) -> list[bool]:
         """Add what is noted to tasks still RUNNING in the same attempt and node; tell which. No version grows."""
@@ -129,7 +132,10 @@ class TaskStore(Protocol):
         """Return tasks whose lease has ended, and QUEUED tasks whose deadline has passed; earliest first."""
 
     async def next_due(self, now: Seconds) -> Seconds | None:
-        """Return the earliest later `run_at` or deadline of a QUEUED task."""
+        """Return the earliest later `run_at` or deadline of a QUEUED task.
+
+        `now` itself when more have come due than enter the line in one claim: claims, of nothing even, let them enter.
+        """
 
     async def get(self, scope: Scope, task_id: str) -> Task | None: ...
 

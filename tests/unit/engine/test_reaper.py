@@ -1,6 +1,7 @@
 """The reaper acts on due times as they come, also on those it hears of while it is looking, and rests in trouble."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from offload.core.errors import StoreUnavailable
 from offload.core.task import Seconds, Status, Task
 from offload.engine.parts import Timing
 from offload.engine.upkeep import TROUBLE_SECONDS
+from offload.ports import Ask
 from offload.stores.memory import MemoryStore
 from tests.unit.engine.kit import kit
 from tests.unit.engine.steps import CATALOG, status_is, submit
@@ -79,4 +81,41 @@ async def test_while_the_store_is_away_nobody_asks_it_for_what_is_due_without_a_
         await until(lambda: len(store.looks) == 4)
         assert store.looks[3] - store.looks[2] > 0.9 * TROUBLE_SECONDS
         store.trouble = None
+        await status_is(it, late, Status.RUNNING)
+
+
+class LetsInOne:
+    """A store in which of the tasks that come due one enters the line in each claim."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.outside = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def claim(self, asks: Sequence[Ask], *, node: str, now: Seconds, lease_until: Seconds) -> list[Task]:
+        self.outside = max(0, self.outside - 1)
+        if self.outside:
+            return []
+        return await self._store.claim(asks, node=node, now=now, lease_until=lease_until)
+
+    async def next_due(self, now: Seconds) -> Seconds | None:
+        return now if self.outside > 1 else await self._store.next_due(now)
+
+
+async def test_all_that_comes_due_at_once_enters_the_line_also_while_no_place_is_free(tmp_path: Path) -> None:
+    stores: list[LetsInOne] = []
+
+    def wrap(memory: MemoryStore) -> Any:
+        stores.append(LetsInOne(memory))
+        return stores[0]
+
+    async with kit(tmp_path, CATALOG, places=0, wrap_store=wrap, timing=Timing(sweep_seconds=600.0)) as it:
+        late = await submit(it, delay_seconds=0.2)
+        stores[0].outside = 250
+        it.clock.at += 0.2
+        await until(lambda: stores[0].outside == 1)
+        it.workers.places = 1
+        it.engine._dispatcher.room_freed()
         await status_is(it, late, Status.RUNNING)

@@ -4,6 +4,7 @@ from typing import Any
 
 from offload.core.task import Scope, Seconds, Status, Task, TaskEvent
 from offload.ports import Filter
+from offload.stores.postgres.claims import ENTERING_MAX
 from offload.stores.postgres.rows import TASK, WHOLE, event_from, task_from
 from offload.stores.postgres.statements import Connection
 
@@ -22,6 +23,8 @@ OVERDUE = f"""
 """
 NEXT_DUE = """
     SELECT least(
+        (SELECT $1::float8 FROM tasks WHERE status = 'QUEUED' AND NOT ready AND run_at <= $1
+          ORDER BY run_at LIMIT 1 OFFSET $2),  -- more than enter the line in one claim
         (SELECT min(run_at) FROM tasks WHERE status = 'QUEUED' AND NOT ready AND run_at > $1),
         (SELECT min(deadline_at) FROM tasks
           WHERE status = 'QUEUED' AND deadline_at IS NOT NULL AND deadline_at > $1))
@@ -60,7 +63,7 @@ async def overdue(connection: Connection, now: Seconds, limit: int) -> list[Task
 
 
 async def next_due(connection: Connection, now: Seconds) -> Seconds | None:
-    found: Seconds | None = await connection.fetchval(NEXT_DUE, now)
+    found: Seconds | None = await connection.fetchval(NEXT_DUE, now, ENTERING_MAX)
     return found
 
 

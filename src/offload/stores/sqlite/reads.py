@@ -6,6 +6,7 @@ import apsw
 
 from offload.core.task import Scope, Seconds, Status, Task, TaskEvent
 from offload.ports import Filter
+from offload.stores.sqlite.claims import ENTERING_MAX
 from offload.stores.sqlite.rows import TASK, WHOLE, event_from, id_stored, task_from
 from offload.stores.sqlite.statements import rows, value
 
@@ -21,6 +22,10 @@ DEADLINES_PASSED = """
 """
 NEXT_LATER = """
     SELECT min(run_at) FROM tasks INDEXED BY tasks_later WHERE status = 'QUEUED' AND ready = 0 AND run_at > ?
+"""
+MANY_DUE = """
+    SELECT run_at FROM tasks INDEXED BY tasks_later
+     WHERE status = 'QUEUED' AND ready = 0 AND run_at <= ? ORDER BY run_at LIMIT 1 OFFSET ?
 """
 NEXT_DEADLINE = """
     SELECT min(deadline_at) FROM tasks INDEXED BY tasks_deadline
@@ -64,14 +69,9 @@ def overdue(connection: apsw.Connection, now: Seconds, limit: int) -> list[Task]
 
 
 def next_due(connection: apsw.Connection, now: Seconds) -> Seconds | None:
-    times = [
-        value(
-            connection,
-            sql,
-            now,
-        )
-        for sql in (NEXT_LATER, NEXT_DEADLINE)
-    ]
+    if rows(connection, MANY_DUE, now, ENTERING_MAX):
+        return now
+    times = [value(connection, sql, now) for sql in (NEXT_LATER, NEXT_DEADLINE)]
     return min((time for time in times if time is not None), default=None)
 
 
