@@ -11,6 +11,7 @@ from offload.core.outcome import Failed, Outcome, Succeeded
 from offload.core.task import FileRef, Reason
 from offload.ports import Work
 from offload.workers.deaths import OomKills
+from offload.workers.memory_watch import MemoryWatch
 from tests.faults.pools import bench
 
 
@@ -204,3 +205,26 @@ def test_kills_for_want_of_memory_are_counted_from_one_look_to_the_next(tmp_path
     counter.write_text("oom 1\noom_kill 4\n")
     assert kills.more()
     assert not kills.more()
+    counter.rename(tmp_path / "away")  # as one that cannot be opened for a moment
+    assert not kills.more()
+    (tmp_path / "away").rename(counter)
+    assert not kills.more(), "those are the old ones"
+
+
+async def test_memory_that_was_measured_while_another_attempt_ran_ends_no_attempt() -> None:
+    """The first, which may have it, ends while its process is measured; the next may not."""
+    limits = [2**50, 1, 2**50, 1, 1, 1]
+    over: list[int] = []
+
+    def limited() -> dict[int, int]:
+        return {os.getpid(): limits.pop(0)} if limits and not over else {}
+
+    def tell(pid: int, used_bytes: int) -> None:
+        over.append(len(limits))
+
+    watch = MemoryWatch(limited, tell)
+    watch.wake()
+    assert watch._looking is not None
+    await watch._looking
+    watch.stop()
+    assert over == [0], "in the third look, which began and ended with the one that may not"

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import pytest
 
 from offload.core.outcome import Succeeded
-from offload.ports import Work
+from offload.ports import Note, Work
 from offload.workers.capture import OutputPipe
 from offload.workers.protocol import end_mark
-from tests.faults.pools import bench
+from tests.faults.pools import Ear, bench
 
 
 async def test_everything_that_a_job_prints_is_in_its_log_in_order(tmp_path: Path) -> None:
@@ -25,6 +26,20 @@ async def test_everything_that_a_job_prints_is_in_its_log_in_order(tmp_path: Pat
         assert places == sorted(places)
         assert "ada printf" in log  # C keeps it until the end
         assert "not shown" not in log
+
+
+async def test_a_note_that_nobody_takes_does_not_cost_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They may come in one piece: the end behind the note must be heard all the same."""
+
+    class Deaf(Ear):
+        def noted(self, note: Note) -> None:
+            raise RuntimeError("it does not listen")
+
+    async with bench(tmp_path) as b:
+        b.pool._listener = b.ear = Deaf()
+        for _ in range(5):
+            assert await b.run("tells_progress", times=3) == Succeeded(json=b'"done"')
+        assert "it does not listen" in caplog.text
 
 
 async def test_tasks_that_wait_behind_each_other_keep_their_own_output(tmp_path: Path) -> None:

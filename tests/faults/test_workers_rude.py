@@ -50,10 +50,11 @@ async def test_what_a_job_set_its_output_to_is_undone_before_the_next(tmp_path: 
         assert await b.end(task) == Succeeded(json=b'"printed"')
 
 
-async def test_of_a_job_that_comes_back_in_two_processes_the_first_result_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+async def test_of_a_job_that_comes_back_in_two_processes_the_first_result_stays(tmp_path: Path, fails: bool) -> None:
     go, wrote = tmp_path / "go", tmp_path / "wrote"
     async with bench(tmp_path, RUDE_JOBS) as b:
-        outcome = await b.run("returns_twice", length=100_000, go=str(go), wrote=str(wrote))
+        outcome = await b.run("returns_twice", length=100_000, go=str(go), wrote=str(wrote), fails=fails)
         assert isinstance(outcome, Succeeded) and outcome.file is not None
         go.touch()
         await b.until(wrote.exists)
@@ -75,3 +76,9 @@ async def test_a_result_that_was_written_and_never_told_of_does_not_stay(tmp_pat
     async with bench(tmp_path, RUDE_JOBS) as b:
         failed(await b.run("dies_with_its_result_written", length=100_000), Reason.WORKER_LOST, died=True)
         await b.until(lambda: not os.listdir(tmp_path / "scratch" / "results"))
+
+
+async def test_a_result_that_was_written_when_the_worker_was_told_to_go_does_not_stay(tmp_path: Path) -> None:
+    async with bench(tmp_path, RUDE_JOBS) as b:
+        failed(await b.run("is_told_to_go_with_its_result_written"), Reason.ERROR)
+        assert not os.listdir(tmp_path / "scratch" / "results")

@@ -59,6 +59,23 @@ async def test_a_plain_job_is_interrupted_by_cancel_and_its_finally_blocks_run(t
         assert await b.run("add", a=1, b=1) == Succeeded(json=b"2")
 
 
+async def test_a_module_that_takes_the_signal_while_it_is_loaded_does_not_keep_it(tmp_path: Path) -> None:
+    """Libraries do so; the first task of a process is interrupted like all others."""
+    jobs = tmp_path / "taking_jobs.py"
+    cleaned = tmp_path / "cleaned"
+    jobs.write_text(
+        "import signal, time\nfrom pathlib import Path\nfrom offload import job\n\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\n"
+        "@job(grace=2)\ndef sleeps(begun: str) -> None:\n    Path(begun).write_text('0')\n"
+        f"    try:\n        time.sleep(60)\n    finally:\n        Path({str(cleaned)!r}).touch()\n"
+    )
+    async with bench(tmp_path, str(jobs)) as b:
+        task, _ = await b.begin("sleeps")
+        b.pool.cancel(task)
+        assert await b.end(task) == Stopped()
+        assert cleaned.exists()
+
+
 async def test_a_job_that_ignores_term_is_gone_after_the_grace(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         task, pid = await b.begin("ignores_everything")

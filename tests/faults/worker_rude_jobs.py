@@ -5,8 +5,9 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from offload import job
+from offload import File, job
 
 
 def note_run(trace: str) -> None:
@@ -58,20 +59,34 @@ def prints_much(lines: int, begun: str) -> str:
 
 
 @job
-def returns_twice(length: int, go: str, wrote: str) -> str:
-    """Fork, and come back in both processes: in the second one later, with another result."""
+def returns_twice(length: int, go: str, wrote: str, fails: bool) -> str:
+    """Fork, and come back in both processes: in the second one later, with another result or an error."""
     if os.fork():
         return "1" * length
     while not os.path.exists(go):
         time.sleep(0.01)
     Path(wrote + ".twin").write_text(str(os.getpid()))
     os.replace(wrote + ".twin", wrote)
+    if fails:
+        raise ValueError("the second one")
     return "2" * length
 
 
 @job
 async def returns_twice_async() -> int:
     return os.fork()
+
+
+@job
+def is_told_to_go_with_its_result_written() -> File:
+    """The signal comes at one of the last moments at which it may."""
+
+    def last_move(source: Path, target: Path, move: Any = os.replace) -> None:
+        move(source, target)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    os.replace = last_move  # type: ignore[assignment]
+    return File(b"a result", name="result.txt")
 
 
 @job

@@ -317,8 +317,6 @@ class Child:
         self._tickets.settled = min(self.attempts, default=frame.ticket + 1)
         self._tickets.forget(frame.ticket)  # the child took or passed every lower one before
         was_stopped = attempt.stop is not None and (frame.saw_stop or attempt.termed)
-        if was_stopped:  # also of what was raised: TERM may have come when the file was just written
-            self._result_of(attempt).unlink(missing_ok=True)
         outcome: Outcome
         if isinstance(frame, Raised):
             outcome = attempt.stopped(frame.failed.error.traceback) if was_stopped else frame.failed
@@ -326,6 +324,8 @@ class Child:
                 self.wear_out()
         elif was_stopped:
             outcome = attempt.stopped()
+            if frame.file is not None:
+                Path(frame.file.path).unlink(missing_ok=True)
         else:
             outcome = Succeeded(json=frame.json, file=frame.file)
         self._owner.ended(self, attempt, outcome, frame.run_seconds)
@@ -371,7 +371,8 @@ class Child:
         started, stepping = self._tickets.started, self._tickets.stepping
         died = deaths.Death(exit=exit, oom_killed=oom_killed, started=started, stepping=stepping)
         self._tickets.close()
-        self.untold = [self._result_of(attempt) for attempt in left]
+        results = Path(self.plan.boot.results)
+        self.untold = [result_path(results, self.name, attempt.ticket) for attempt in left]
         if left:
             log.warning("worker %d of %s: %s", self.pid, self.plan.lane, died.told)
         for attempt in left:
@@ -382,9 +383,6 @@ class Child:
         if never_ready and self._boot_error is None:
             self._boot_error = died.told
         self._owner.gone(self, boot_error=self._boot_error, idle=not left)
-
-    def _result_of(self, attempt: Attempt) -> Path:
-        return result_path(Path(self.plan.boot.results), self.name, attempt.ticket)
 
     def _now(self) -> Seconds:
         return asyncio.get_running_loop().time()

@@ -57,7 +57,7 @@ class OomKills:
         """Tell whether the kernel killed something since the last look."""
         now = self._read()
         grown = any(count > self._seen.get(path, 0) for path, count in now.items())
-        self._seen = now
+        self._seen |= now  # what could not be read this time has not begun anew
         return grown
 
     def _read(self) -> dict[Path, int]:

@@ -172,8 +172,7 @@ class Pool:
         if said.progress is not None or said.outputs:
             now = self._clock.now()
             events = tuple(self._event(attempt, "output", data, now) for data in said.outputs)
-            assert self._listener is not None
-            self._listener.noted(Note(task=attempt.task, progress=said.progress, events=events))
+            self._note(Note(task=attempt.task, progress=said.progress, events=events))
 
     def room_freed(self) -> None:
         """Tell once for all that happens in this turn of the loop."""
@@ -190,6 +189,13 @@ class Pool:
 
     def oom_killed(self) -> bool:
         return self._oom_kills.more()
+
+    def _note(self, note: Note) -> None:
+        assert self._listener is not None
+        try:
+            self._listener.noted(note)
+        except Exception:  # what comes after it must not be lost with it, least of all the end
+            log.exception("a note of an attempt could not be told", extra={"task": note.task.id})
 
     def _tell_room(self) -> None:
         self._telling_room = False
@@ -218,8 +224,7 @@ class Pool:
             if news := attempt.log.news(now):
                 at = self._clock.now()
                 events = tuple(self._event(attempt, "log", data, at) for data in news)
-                assert self._listener is not None
-                self._listener.noted(Note(task=attempt.task, events=events))
+                self._note(Note(task=attempt.task, events=events))
         if self._attempts:
             self._beating = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
 

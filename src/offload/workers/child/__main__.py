@@ -68,6 +68,7 @@ def _prepare(boot: Boot, channel: Channel, interrupts: Interrupts, tickets: Tick
         sys.exit(1)
     finally:
         interrupts.open = False
+    interrupts.install()  # again: the jobs' module may have taken the signal
     scratch = Path(boot.scratch)
     os.register_at_fork(after_in_child=channel.link.close)
     os.register_at_fork(after_in_child=streams.disown)

@@ -91,6 +91,9 @@ class Attempt:
         return Returned(self.ticket, self._run_seconds(), ready.json, ready.file, self.context.saw_stop)
 
     def raised(self, error: BaseException, *, saw_stop: bool = False) -> Raised:
+        """Return what the error means; half a file for which there was no room goes, or one that was just written."""
+        self.child.channel.leave_if_forked()
+        self.child.results.drop(self.ticket)
         return Raised(self.ticket, self._run_seconds(), failed_by(error), saw_stop or self.context.saw_stop)
 
     def end(self, told: Returned | Raised) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,13 @@ class Results:
         if len(json) <= RESULT_INLINE_BYTES_MAX:
             return Ready(json=json)
         path = self._path(ticket)
-        self._write(path, lambda: path.write_bytes(json))
+        path.write_bytes(json)
         return Ready(file=LocalFile(path=str(path), name="result.json", type="application/json", size=len(json)))
+
+    def drop(self, ticket: int) -> None:
+        """Remove what was written for a ticket that ends without a result."""
+        with suppress(OSError):
+            self._path(ticket).unlink(missing_ok=True)
 
     def bytes_max(self, job: Job) -> int:
         return self._bytes_max if job.result_bytes_max is None else job.result_bytes_max
@@ -64,16 +70,9 @@ class Results:
         if source.is_relative_to(scratch) and found.st_nlink == 1:
             os.replace(source, target)
         else:  # theirs to keep: an input, or a file of their own
-            self._write(target, lambda: shutil.copyfile(source, target))
+            shutil.copyfile(source, target)
         name, media_type = clean(file.name)[:NAME_CHARACTERS_MAX], clean(file.type)[:NAME_CHARACTERS_MAX]
         return LocalFile(path=str(target), name=name, type=media_type, size=target.stat().st_size)
-
-    def _write(self, target: Path, write: Callable[[], object]) -> None:
-        try:
-            write()
-        except BaseException:  # no room, or told to stop: leave no half file
-            target.unlink(missing_ok=True)
-            raise
 
     def _check_size(self, job: Job, size: int) -> None:
         if size > (limit := self.bytes_max(job)):
