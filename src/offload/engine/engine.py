@@ -20,6 +20,7 @@ from offload.core.transitions import Change, Event, Facts, decide
 from offload.engine.callbacks import Callbacks
 from offload.engine.condition import BrokerState, Condition, Health
 from offload.engine.dispatcher import Dispatcher
+from offload.engine.errands import Errands
 from offload.engine.gate import Gate
 from offload.engine.hub import Watcher
 from offload.engine.leases import Leases
@@ -76,6 +77,7 @@ class Engine:
         self.neighbours = Neighbours(parts, self._dispatcher, self._reaper, self._paused)
         self.neighbours.on({NODES: self.roll.reread})
         self.neighbours.on_word({DELIVERIES: self.callbacks.moves.moved_elsewhere})
+        self._errands = Errands()
         self._loops: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -215,76 +217,22 @@ class Engine:
 
         Raise TaskIsDeleted, TaskIsCanceled, QueueFull.
         """
-        for _ in range(CROSSINGS_MAX):
-            task = await self.get(scope, task_id)
-            if task.status is Status.DELETED:
-                raise TaskIsDeleted(f"task {task_id} was deleted and cannot be run")
-            if task.status is Status.CANCELED:
-                raise TaskIsCanceled(f"task {task_id} was canceled; POST …/retry runs it after all")
-            if task.status is not Status.CREATED:
-                return task, False
-            with self._place_for(task):
-                change = decide(task, Event.RUN, Facts(now=self.parts.clock.now()))
-                if await self._write(change):
-                    self._came(change.after)
-                    return change.after, True
-        raise self._crossed(task_id)
+        return await self._errands.do(self._run(scope, task_id))
 
     async def cancel(self, scope: Scope, task_id: str) -> Task:
         """Cancel; a RUNNING task is told and comes back RUNNING with its flag set. Raise TaskIsFinal, TaskIsDeleted."""
-        for _ in range(CROSSINGS_MAX):
-            task = await self.get(scope, task_id)
-            if task.status is Status.DELETED:
-                raise TaskIsDeleted(f"task {task_id} was deleted")
-            if task.status is Status.CANCELED or (task.status is Status.RUNNING and task.cancel_requested):
-                return task
-            if task.final:
-                raise TaskIsFinal(f"task {task_id} is {task.status} already; it cannot be canceled")
-            running = task.status is Status.RUNNING
-            change = decide(task, Event.ASK_CANCEL if running else Event.CANCEL, self._facts())
-            if await self._write(change):
-                if running:
-                    if not self._dispatcher.cancel(change.after):
-                        self.parts.ringer.stopped(task_id)
-                else:
-                    count_left(self.parts, change)
-                return change.after
-        raise self._crossed(task_id)
+        return await self._errands.do(self._cancel(scope, task_id))
 
     async def revive(self, scope: Scope, task_id: str) -> Task:
         """Give a FAILED or CANCELED task one more attempt.
 
         Raise TaskIsNotFinal, TaskIsFinal, TaskIsDeleted, QueueFull.
         """
-        for _ in range(CROSSINGS_MAX):
-            task = await self.get(scope, task_id)
-            refuse_revival(task)
-            with self._place_for(task):
-                change = decide(task, Event.REVIVE, self._facts())
-                if await self._write(change):
-                    self._came(change.after)
-                    return change.after
-        raise self._crossed(task_id)
+        return await self._errands.do(self._revive(scope, task_id))
 
     async def delete(self, scope: Scope, task_id: str) -> Task:
         """Drop input, result, logs and files and leave a tombstone; what is not final is canceled and stopped first."""
-        for _ in range(CROSSINGS_MAX):
-            task = await self.get(scope, task_id)
-            if task.status is Status.DELETED:
-                return task
-            if task.status is Status.RUNNING:
-                await self._stop_attempt(scope, task)
-                continue
-            changes = [decide(task, Event.CANCEL, self._facts())] if task.status is Status.QUEUED else []
-            last = changes[-1].after if changes else task
-            changes.append(decide(last, Event.DELETE, self._facts()))
-            if (await self.parts.store.apply(changes))[-1]:
-                for change in changes[:-1]:
-                    count_left(self.parts, change)
-                self.parts.hub.publish(task_id)
-                await self._removals.drop([f"t/{task_id}"])
-                return changes[-1].after
-        raise self._crossed(task_id)
+        return await self._errands.do(self._delete(scope, task_id))
 
     async def set_paused(self, queue: str, paused: bool) -> None:
         """Stop or start claiming from a queue; accepting goes on. Raise QueueDoesNotExist."""
@@ -319,6 +267,72 @@ class Engine:
         """Return how the broker is, None when there is none."""
         return self._condition.broker()
 
+    async def _run(self, scope: Scope, task_id: str) -> tuple[Task, bool]:
+        for _ in range(CROSSINGS_MAX):
+            task = await self.get(scope, task_id)
+            if task.status is Status.DELETED:
+                raise TaskIsDeleted(f"task {task_id} was deleted and cannot be run")
+            if task.status is Status.CANCELED:
+                raise TaskIsCanceled(f"task {task_id} was canceled; POST …/retry runs it after all")
+            if task.status is not Status.CREATED:
+                return task, False
+            with self._place_for(task):
+                change = decide(task, Event.RUN, Facts(now=self.parts.clock.now()))
+                if await self._write(change):
+                    self._came(change.after)
+                    return change.after, True
+        raise self._crossed(task_id)
+
+    async def _cancel(self, scope: Scope, task_id: str) -> Task:
+        for _ in range(CROSSINGS_MAX):
+            task = await self.get(scope, task_id)
+            if task.status is Status.DELETED:
+                raise TaskIsDeleted(f"task {task_id} was deleted")
+            if task.status is Status.CANCELED or (task.status is Status.RUNNING and task.cancel_requested):
+                return task
+            if task.final:
+                raise TaskIsFinal(f"task {task_id} is {task.status} already; it cannot be canceled")
+            running = task.status is Status.RUNNING
+            change = decide(task, Event.ASK_CANCEL if running else Event.CANCEL, self._facts())
+            if await self._write(change):
+                if running:
+                    if not self._dispatcher.cancel(change.after):
+                        self.parts.ringer.stopped(task_id)
+                else:
+                    count_left(self.parts, change)
+                return change.after
+        raise self._crossed(task_id)
+
+    async def _revive(self, scope: Scope, task_id: str) -> Task:
+        for _ in range(CROSSINGS_MAX):
+            task = await self.get(scope, task_id)
+            refuse_revival(task)
+            with self._place_for(task):
+                change = decide(task, Event.REVIVE, self._facts())
+                if await self._write(change):
+                    self._came(change.after)
+                    return change.after
+        raise self._crossed(task_id)
+
+    async def _delete(self, scope: Scope, task_id: str) -> Task:
+        for _ in range(CROSSINGS_MAX):
+            task = await self.get(scope, task_id)
+            if task.status is Status.DELETED:
+                return task
+            if task.status is Status.RUNNING:
+                await self._stop_attempt(scope, task)
+                continue
+            changes = [decide(task, Event.CANCEL, self._facts())] if task.status is Status.QUEUED else []
+            last = changes[-1].after if changes else task
+            changes.append(decide(last, Event.DELETE, self._facts()))
+            if (await self.parts.store.apply(changes))[-1]:
+                for change in changes[:-1]:
+                    count_left(self.parts, change)
+                self.parts.hub.publish(task_id)
+                await self._removals.drop([f"t/{task_id}"])
+                return changes[-1].after
+        raise self._crossed(task_id)
+
     def _came(self, task: Task) -> None:
         self.parts.traffic.came(task)
         self._dispatcher.hint(task)
@@ -334,7 +348,7 @@ class Engine:
 
     async def _stop_attempt(self, scope: Scope, task: Task) -> None:
         with contextlib.suppress(TaskIsFinal):
-            await self.cancel(scope, task.id)
+            await self._cancel(scope, task.id)
         seconds = self.parts.timing.stop_seconds
         if not (await self.wait(scope, task.id, seconds)).final:
             raise TryAgain(f"task {task.id} is being stopped; delete it again later", retry_seconds=int(seconds))
