@@ -217,7 +217,8 @@ class Dispatcher:
         self._inputs.cancel(task)
         self._ledger.cancel(task)
         self._parts.workers.cancel(task)
-        for work in [work for work in self._arrived if _same(work.task, task)]:
+        attempt = (task.id, task.attempt)
+        for work in [work for work in self._arrived if (work.task.id, work.task.attempt) == attempt]:
             self._arrived.remove(work)
             self.ended(task, Stopped(), ())
 
@@ -258,8 +259,10 @@ class Dispatcher:
         while self._claiming:
             await self._wake.wait()
             self._wake.clear()
-            while self._claiming and (asks := self._asks()):
+            while self._claiming:
                 try:
+                    if not (asks := self._asks()):
+                        break
                     claimed = await self._claim(asks)
                     self._hunger.fed(asks, claimed)
                     if self._taker is not None:
@@ -350,8 +353,8 @@ class Dispatcher:
         lane_of = {job: room.lane for room in rooms for job in room.jobs}
         places = {room.lane: room.places for room in rooms}
         for work in list(self._arrived):
-            lane = lane_of[work.task.job]
-            if places[lane] > 0:
+            lane = lane_of.get(work.task.job)  # none while its workers are away
+            if lane is not None and places[lane] > 0:
                 places[lane] -= 1
                 self._arrived.remove(work)
                 self._run(work)
@@ -394,7 +397,3 @@ class Dispatcher:
         assert task.lease_until is not None
         timing = self._parts.timing
         return task.lease_until - self._parts.clock.now() < timing.lease_seconds - timing.heartbeat_seconds / 2
-
-
-def _same(one: Task, other: Task) -> bool:
-    return (one.id, one.attempt) == (other.id, other.attempt)
