@@ -72,6 +72,24 @@ async def test_the_twin_of_an_asynchronous_job_does_not_stay(tmp_path: Path) -> 
         assert isinstance(await b.run("returns_twice_async"), Succeeded)
 
 
+@pytest.mark.parametrize("how", ["exit", "later"])
+async def test_an_error_that_cannot_say_what_it_is_ends_its_attempt(tmp_path: Path, how: str) -> None:
+    async with bench(tmp_path, RUDE_JOBS) as b:
+        outcome = failed(await b.run("fails_oddly", how=how), Reason.ERROR)
+        assert "cannot be had" in outcome.error.message
+
+
+async def test_tried_again_in_an_infinite_time_is_in_a_year(tmp_path: Path) -> None:
+    """A time without a date could not be shown."""
+    async with bench(tmp_path, RUDE_JOBS) as b:
+        assert failed(await b.run("fails_oddly", how="inf"), Reason.ERROR).retry_after_seconds == 366 * 86_400
+
+
+async def test_an_attempt_whose_end_cannot_be_told_ends_with_its_process(tmp_path: Path) -> None:
+    async with bench(tmp_path, RUDE_JOBS) as b:
+        failed(await b.run("cannot_be_told_of"), Reason.WORKER_LOST, died=True)
+
+
 async def test_a_result_that_was_written_and_never_told_of_does_not_stay(tmp_path: Path) -> None:
     async with bench(tmp_path, RUDE_JOBS) as b:
         failed(await b.run("dies_with_its_result_written", length=100_000), Reason.WORKER_LOST, died=True)

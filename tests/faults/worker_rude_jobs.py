@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from offload import File, job
+from offload import Context, File, RetryLater, job
 
 
 def note_run(trace: str) -> None:
@@ -87,6 +87,31 @@ def is_told_to_go_with_its_result_written() -> File:
 
     os.replace = last_move  # type: ignore[assignment]
     return File(b"a result", name="result.txt")
+
+
+class LaterWithoutTime(RetryLater):
+    def __init__(self) -> None:
+        """Forget what the class above wants to know."""
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
+@job
+async def fails_oddly(how: str) -> None:
+    if how == "exit":
+        sys.exit(Unspeakable())  # type: ignore[arg-type]
+    raise LaterWithoutTime if how == "later" else RetryLater(float("inf"))
+
+
+@job
+async def cannot_be_told_of(ctx: Context) -> None:
+    def end() -> None:
+        raise MemoryError
+
+    ctx._voice.end = end  # type: ignore[union-attr]
 
 
 @job

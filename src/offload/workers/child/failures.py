@@ -10,6 +10,8 @@ from offload.core.task import Reason, TaskError
 
 MESSAGE_CHARACTERS_MAX = 4_096
 TRACEBACK_CHARACTERS_MAX = 32_768
+LATER_SECONDS_MAX = 366 * 86_400.0
+"""As much as a worker elsewhere may ask for; what is much later has no date."""
 _OURS = str(Path(__file__).resolve().parents[2]) + os.sep
 
 
@@ -27,11 +29,19 @@ class ResultRefused(Exception):
 
 def failed_by(error: BaseException) -> Failed:
     """Return the outcome of an attempt that ended with `error`."""
+    try:
+        return _meaning_of(error)
+    except Exception as broken:  # user code: what it holds may do anything
+        message = f"(what it says cannot be had: {type(broken).__name__})"
+        return Failed(reason=Reason.ERROR, error=_told(type(error).__qualname__[:200], message, error))
+
+
+def _meaning_of(error: BaseException) -> Failed:
     match error:
         case Reject() | WrongInput():  # the latter: the job changed after the task was accepted
             return Failed(reason=Reason.REJECTED, error=described(error), retry=False)
         case RetryLater():
-            later = max(0.0, float(error.seconds))
+            later = min(max(0.0, float(error.seconds)), LATER_SECONDS_MAX)
             return Failed(reason=Reason.ERROR, error=described(error), retry_after_seconds=later)
         case ResultRefused():
             kind = "ResultTooLarge" if error.reason is Reason.RESULT_TOO_LARGE else "WrongResult"

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
+import traceback
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -61,7 +63,9 @@ class _Loop:
             return  # recalled
         self._child.tickets.note_start(run.ticket, time.monotonic())
         attempt = Attempt(self._child, run, must_stop=lambda: run.ticket in self._told_to_stop)
-        self._running[run.ticket] = asyncio.get_running_loop().create_task(self._carry_out(attempt))
+        carrying = asyncio.get_running_loop().create_task(self._carry_out(attempt))
+        self._running[run.ticket] = carrying
+        carrying.add_done_callback(_leave_if_untold)
 
     def _cancel(self, ticket: int) -> None:
         if (task := self._running.get(ticket)) is not None:
@@ -92,6 +96,13 @@ class _Loop:
         self._told_to_stop.discard(ticket)
         del self._running[ticket]
         child.tickets.forget(child.tickets.settled)
+
+
+def _leave_if_untold(carrying: "asyncio.Task[None]") -> None:
+    """End the process when the end of an attempt could not be told: who waits for it hears of that at least."""
+    if not carrying.cancelled() and (error := carrying.exception()) is not None:
+        traceback.print_exception(error)
+        os._exit(1)
 
 
 async def _call(attempt: Attempt) -> Ready:
