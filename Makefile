@@ -46,6 +46,7 @@ faults: .venv/.dev ## deep fault runs: many simulated lives, and as root many po
 	@NODE_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest -q tests/faults/test_many_nodes.py
 	@S3_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q tests/faults/test_s3_away.py
 	@SCHEDULE_KILLS=$(or $(KILLS),30) $(BIN)/python -m pytest -q -k killed tests/end_to_end/test_schedules.py tests/end_to_end/test_schedules_of_nodes.py
+	@STORM_SEEDS=$(or $(ROUNDS),50) $(BIN)/python -m pytest -q tests/faults/test_workers_storm.py
 	@test -x $(AZURITE) || npm install --silent --no-audit --no-fund --prefix .cache/azurite azurite@3.37.0
 	@AZURITE=$(AZURITE) $(BIN)/python -m pytest -q -k "azure or gcs" tests/conformance/test_blobs.py tests/end_to_end/test_other_stores.py
 	@CELERY_DEEP=1 $(BIN)/python -m pytest -q tests/end_to_end/test_celery.py tests/faults/celery_losses.py
