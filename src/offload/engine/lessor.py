@@ -140,8 +140,14 @@ class Lessor:
         finally:
             self._leave(waiter)
             if not tasks and answer.done() and not answer.cancelled() and answer.exception() is None:
-                self._give_back(answer.result())  # whoever asked has gone meanwhile
+                self.give_back(answer.result())  # whoever asked has gone meanwhile
         return tasks
+
+    def give_back(self, tasks: Iterable[Task]) -> None:
+        """Return tasks that were lent to whoever never heard of it: their attempts do not count."""
+        assert self._dispatcher is not None
+        for task in tasks:
+            self._dispatcher.finish(Ending(task=task, outcome=Unrun()))
 
     def _lots_of(self, wish: Wish) -> frozenset[Lot]:
         catalog = self._parts.catalog
@@ -271,15 +277,10 @@ class Lessor:
             if any(file.url for file in task.files):
                 self._dispatcher.fetch(task)
         if waiter.answer.done() or waiter not in self._waiters:
-            self._give_back(ready)
+            self.give_back(ready)
         elif ready:
             _tell(waiter, ready)
             self._leave(waiter)
-
-    def _give_back(self, tasks: Iterable[Task]) -> None:
-        assert self._dispatcher is not None
-        for task in tasks:
-            self._dispatcher.finish(Ending(task=task, outcome=Unrun()))
 
     def _fail(self, waiters: Iterable[_Waiter], error: Exception) -> None:
         for waiter in waiters:

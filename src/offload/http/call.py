@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
-from functools import cached_property
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cached_property, partial
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -171,17 +171,24 @@ class Call:
         if not self.body_done and (await self.body(1024)).strip() not in (b"", b"{}"):
             raise WrongBody("this request takes no body")
 
-    async def while_here(self, work: Awaitable[T]) -> T:
-        """Wait for `work`, and stop when the client hangs up. The body must have been read."""
+    async def while_here(self, work: Awaitable[T], *, unheard: Callable[[T], None] | None = None) -> T:
+        """Wait for `work`, and stop when the client hangs up. The body must have been read.
+
+        `unheard` gets what was done for a client that hung up in the same moment; without it, that is answered.
+        """
         working, gone = asyncio.ensure_future(work), asyncio.ensure_future(until_gone(self._receive))
+        heard = False
         try:
             await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
+            if not working.done() or (unheard is not None and gone.done()):
                 raise ClientGone
+            heard = True
             return working.result()
         finally:
             for task in (working, gone):
                 task.cancel()
+            if not heard and unheard is not None:
+                working.add_done_callback(partial(_tell_unheard, unheard))
 
     async def answer(self, response: Response) -> None:
         """Send the answer; leave the connection in a sane state when the body was not read."""
@@ -231,6 +238,11 @@ class Call:
                     if message["type"] == "http.disconnect" or not message.get("more_body", False):
                         self.body_done = message["type"] == "http.request"
                         return
+
+
+def _tell_unheard(unheard: Callable[[T], None], working: "asyncio.Future[T]") -> None:
+    if not working.cancelled() and working.exception() is None:
+        unheard(working.result())
 
 
 async def until_gone(receive: Receive) -> None:

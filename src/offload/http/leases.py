@@ -31,7 +31,8 @@ async def lease(call: Call) -> Response:
     body = await read_fields(call, ("queues", "jobs", "max", "wait"), bytes_max=BODY_BYTES_MAX)
     wish = Wish(queues=_names(body, "queues"), jobs=_names(body, "jobs"), most=_most(body))
     wait = min(_number(body, "wait", 0, 999_999_999) or 0.0, call.config.wait_seconds_max)
-    tasks = await call.while_here(call.engine.lessor.lease(call.sees, wish, wait_seconds=wait))
+    lessor = call.engine.lessor
+    tasks = await call.while_here(lessor.lease(call.sees, wish, wait_seconds=wait), unheard=lessor.give_back)
     if not tasks:
         return Response(status_code=204)
     shown = [call.engine.leases.message(task, prefix=call.config.prefix) for task in tasks]
