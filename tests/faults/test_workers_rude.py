@@ -96,7 +96,7 @@ async def test_a_result_that_was_written_and_never_told_of_does_not_stay(tmp_pat
         await b.until(lambda: not os.listdir(tmp_path / "scratch" / "results"))
 
 
-async def test_a_result_that_was_written_when_the_worker_was_told_to_go_does_not_stay(tmp_path: Path) -> None:
+async def test_a_result_that_was_written_when_the_job_broke_does_not_stay(tmp_path: Path) -> None:
     async with bench(tmp_path, RUDE_JOBS) as b:
-        failed(await b.run("is_told_to_go_with_its_result_written"), Reason.ERROR)
+        failed(await b.run("breaks_with_its_result_written"), Reason.ERROR)
         assert not os.listdir(tmp_path / "scratch" / "results")

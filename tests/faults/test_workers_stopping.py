@@ -1,15 +1,19 @@
 """An attempt that has to end does: asked first, then told, then made to; and nothing of it stays."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from offload.core.outcome import Failed, Stopped, Succeeded, Unrun
 from offload.core.task import Reason
 from offload.ports import Work
-from tests.faults.pools import PATIENCE_SECONDS, Bench, alive, bench
+from tests.faults.pools import ASYNC_JOBS, JOBS, PATIENCE_SECONDS, Bench, alive, bench
 from tests.faults.test_workers_outcomes import failed
 
 
@@ -218,7 +222,7 @@ async def test_a_worker_that_was_told_to_go_just_before_the_job_began_tells_the_
 import os, signal
 from offload.workers.child.failures import Terminated
 from offload.workers.child.interrupts import Interrupts
-interrupts = Interrupts()
+interrupts = Interrupts(lambda: True)
 os.kill(os.getpid(), signal.SIGTERM)
 assert interrupts.terminated
 try:
@@ -228,3 +232,21 @@ except Terminated:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "told\n"
+
+
+@pytest.mark.parametrize("jobs", [JOBS, ASYNC_JOBS])
+async def test_only_the_server_tells_a_worker_to_go(tmp_path: Path, jobs: str) -> None:
+    """A service manager that signals every process of a service must not cost what runs an attempt."""
+    async with bench(tmp_path, jobs) as b:
+        go = tmp_path / "go"
+        task, pid = await b.begin("goes_on", go=str(go))
+        for _ in range(2):
+            os.kill(pid, signal.SIGTERM)
+        assert alive(pid)
+        go.touch()
+        assert await b.end(task) == Succeeded(json=b'"went on"')
+        again, same = await b.begin("goes_on", go=str(go))
+        assert same == pid and await b.end(again) == Succeeded(json=b'"went on"')
+        task, _ = await b.begin("goes_on", go=str(tmp_path / "never"))
+        b.pool.cancel(task)
+        assert await b.end(task) == Stopped()

@@ -40,6 +40,14 @@ async def waits(begun: str, cleaned: str = "") -> None:
             touch(cleaned)
 
 
+@job
+async def goes_on(begun: str, go: str) -> str:
+    touch(begun)
+    while not os.path.exists(go):
+        await asyncio.sleep(0.01)
+    return "went on"
+
+
 @job(timeout=0.3)
 async def waits_too_long() -> None:
     await asyncio.sleep(60)

@@ -98,6 +98,14 @@ def sleeps(begun: str, seconds: float) -> str:
 
 
 @job
+def goes_on(begun: str, go: str) -> str:
+    touch(begun)
+    while not os.path.exists(go):
+        time.sleep(0.01)
+    return "went on"
+
+
+@job
 def naps(seconds: float, trace: str) -> None:
     """Leave a line for the start and one for the end."""
     fd = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

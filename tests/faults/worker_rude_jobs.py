@@ -78,12 +78,12 @@ async def returns_twice_async() -> int:
 
 
 @job
-def is_told_to_go_with_its_result_written() -> File:
-    """The signal comes at one of the last moments at which it may."""
+def breaks_with_its_result_written() -> File:
+    """As when it is told to go at one of the last moments at which it may be."""
 
     def last_move(source: Path, target: Path, move: Any = os.replace) -> None:
         move(source, target)
-        os.kill(os.getpid(), signal.SIGTERM)
+        raise InterruptedError("in the last moment")
 
     os.replace = last_move  # type: ignore[assignment]
     return File(b"a result", name="result.txt")

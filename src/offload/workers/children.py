@@ -197,6 +197,7 @@ class Child:
             attempt.termed = True
         self._kill_within(grace_seconds)
         self._leave()
+        self._tickets.ending = True
         self.process.signal(signal.SIGTERM)
 
     def kill(self, why: Stop = Stop.NEIGHBOUR, error: TaskError | None = None) -> None:

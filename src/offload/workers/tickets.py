@@ -13,7 +13,7 @@ from typing import Self
 
 from offload.core.task import Seconds
 
-_STARTED, _STARTED_AT, _STOP, _STEPPING, _SETTLED = range(5)
+_STARTED, _STARTED_AT, _STOP, _STEPPING, _SETTLED, _ENDING = range(6)
 _TRIM_EVERY = 256
 _LIFE = 0
 """The byte that the child locks for as long as it lives; the bytes of the tickets come after it."""
@@ -109,6 +109,15 @@ class Tickets:
     @settled.setter
     def settled(self, ticket: int) -> None:
         self._cells[_SETTLED] = ticket
+
+    @property
+    def ending(self) -> bool:
+        """The server wants the process to end now, by the signal that it sends: one from anybody else is not obeyed."""
+        return self._cells[_ENDING] != 0
+
+    @ending.setter
+    def ending(self, value: bool) -> None:
+        self._cells[_ENDING] = int(value)
 
     def _lives(self) -> bool:
         if not self._lock(_LIFE):

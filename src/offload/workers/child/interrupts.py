@@ -1,9 +1,13 @@
-"""SIGTERM in a worker process: raised inside user code, and held back while we are in the middle of something."""
+"""SIGTERM in a worker process: raised inside user code, and held back while we are in the middle of something.
+
+Only the server's counts. A service manager that tells every process of a service to go tells the server too, and it
+lets what runs go on for its grace.
+"""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -11,12 +15,13 @@ from offload.workers.child.failures import Terminated
 
 
 class Interrupts:
-    """Decides when `Terminated` may be raised in the main thread."""
+    """Decides when `Terminated` may be raised in the main thread; `is_meant` tells whose signal it was."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_meant: Callable[[], bool]) -> None:
         self.open = False
         """User code runs, or we wait for work: the exception may come."""
         self.terminated = False
+        self._is_meant = is_meant
         self._shields = 0
         self._main = threading.get_ident()
         self.install()
@@ -49,6 +54,8 @@ class Interrupts:
                 raise Terminated
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
+        if not self._is_meant():
+            return
         first, self.terminated = not self.terminated, True
         if first and self.open and not self._shields:
             raise Terminated

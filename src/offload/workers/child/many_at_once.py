@@ -35,7 +35,7 @@ class _Loop:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        loop.add_signal_handler(signal.SIGTERM, self._told_to_go)
         self._frames()  # those that came with Boot
         loop.add_reader(self._child.channel.link.fileno(), self._frames)
         await self._leaving.wait()
@@ -71,6 +71,10 @@ class _Loop:
         if (task := self._running.get(ticket)) is not None:
             self._told_to_stop.add(ticket)
             task.cancel()
+
+    def _told_to_go(self) -> None:
+        if self._child.tickets.ending:  # else it is somebody else's signal
+            self._terminate()
 
     def _terminate(self) -> None:
         for ticket in list(self._running):
