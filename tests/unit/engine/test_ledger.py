@@ -1,7 +1,8 @@
 """The ledger records what attempts say in the order in which they said it, however slow the store is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from offload.core.task import ALL, Scope, Status, Task, TaskEvent
 from offload.core.transitions import Change
 from offload.ports import Note
 from offload.stores.memory import MemoryStore
-from tests.unit.engine.kit import kit
+from tests.unit.engine.kit import Kit, kit
 from tests.unit.engine.steps import CATALOG, status_is, submit
 from tests.unit.engine.waiting import until
 
@@ -86,7 +87,8 @@ class Surprising:
             raise RuntimeError("this cannot happen")
 
 
-async def test_a_node_that_stops_records_what_could_not_be_recorded_in_a_way_nobody_foresaw(tmp_path: Path) -> None:
+@asynccontextmanager
+async def surprised(tmp_path: Path) -> AsyncIterator[tuple[Kit, Surprising]]:
     stores: list[Surprising] = []
 
     def wrap(memory: MemoryStore) -> Surprising:
@@ -94,31 +96,30 @@ async def test_a_node_that_stops_records_what_could_not_be_recorded_in_a_way_nob
         return stores[0]
 
     async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:  # type: ignore[arg-type]
+        yield it, stores[0]
+
+
+async def test_a_node_that_stops_records_what_could_not_be_recorded_in_a_way_nobody_foresaw(tmp_path: Path) -> None:
+    async with surprised(tmp_path) as (it, store):
         task_id = await submit(it)
         await until(lambda: task_id in it.workers.running)
-        stores[0].failures["apply"] = 3
+        store.failures["apply"] = 3
         it.succeed(task_id)
-        await until(lambda: stores[0].failures["apply"] == 2)
+        await until(lambda: store.failures["apply"] == 2)
         await it.engine.stop(60.0)
-        assert stores[0].failures["apply"] == 0
+        assert store.failures["apply"] == 0
         assert (await it.get(task_id)).status is Status.DONE
 
 
 async def test_a_node_whose_grace_is_over_tries_once_more_and_stops(tmp_path: Path) -> None:
-    stores: list[Surprising] = []
-
-    def wrap(memory: MemoryStore) -> Surprising:
-        stores.append(Surprising(memory))
-        return stores[0]
-
-    async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:  # type: ignore[arg-type]
+    async with surprised(tmp_path) as (it, store):
         task_id = await submit(it)
         await until(lambda: task_id in it.workers.running)
-        stores[0].failures["apply"] = 1_000_000
+        store.failures["apply"] = 1_000_000
         it.succeed(task_id)
-        await until(lambda: stores[0].failures["apply"] == 999_999)
+        await until(lambda: store.failures["apply"] == 999_999)
         await it.engine.stop(0.0)
-        assert stores[0].failures["apply"] == 999_998
+        assert store.failures["apply"] == 999_998
         assert (await it.get(task_id)).status is Status.RUNNING  # its lease will end
 
 
@@ -126,17 +127,11 @@ async def test_an_end_is_not_lost_when_the_store_fails_while_it_is_asked_what_be
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("offload.engine.ledger.PAUSE_SECONDS_MAX", 0.01)
-    stores: list[Surprising] = []
-
-    def wrap(memory: MemoryStore) -> Surprising:
-        stores.append(Surprising(memory))
-        return stores[0]
-
-    async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:  # type: ignore[arg-type]
+    async with surprised(tmp_path) as (it, store):
         task_id = await submit(it)
         await until(lambda: task_id in it.workers.running)
-        stores[0].denies, stores[0].failures["get"] = True, 1
+        store.denies, store.failures["get"] = True, 1
         it.succeed(task_id)
         await until(lambda: it.engine.stats.finished.total() == 1)
-        assert not stores[0].denies and stores[0].failures["get"] == 0
+        assert not store.denies and store.failures["get"] == 0
         assert (await it.get(task_id)).status is Status.DONE

@@ -48,7 +48,7 @@ def key_of(*, tasks_max: int | None = None, bytes_max: int | None = None) -> Api
     )  # fmt: skip
 
 
-async def _add(memory: MemoryStore, number: int = 1, size: int = 0) -> list[Added]:
+async def add_one(memory: MemoryStore, number: int = 1, size: int = 0) -> list[Added]:
     task = Task(
         id=f"{number:08}-0000-4000-8000-000000000000",
         owner="acme",
@@ -72,7 +72,7 @@ def quotas_of(memory: MemoryStore) -> tuple[Quotas, Counting]:
 async def test_a_count_that_failed_is_asked_for_again_before_anybody_is_let_in(key: ApiKey) -> None:
     memory = MemoryStore()
     quotas, counting = quotas_of(memory)
-    await _add(memory, size=100)
+    await add_one(memory, size=100)
     counting.trouble = StoreUnavailable("gone for a moment")
     with pytest.raises(StoreUnavailable):
         await quotas.share(key, tasks=1, size=1)
@@ -85,7 +85,7 @@ async def test_a_count_that_failed_is_asked_for_again_before_anybody_is_let_in(k
 async def test_nobody_is_let_in_while_the_first_count_is_under_way(key: ApiKey) -> None:
     memory = MemoryStore()
     quotas, counting = quotas_of(memory)
-    await _add(memory, size=100)
+    await add_one(memory, size=100)
     counting.may_tell.clear()
     asking = [asyncio.ensure_future(quotas.share(key, tasks=1, size=1)) for _ in range(3)]
     await until(lambda: counting.asked > 0)
@@ -116,12 +116,12 @@ async def test_what_came_while_the_store_was_counting_is_not_forgotten(key: ApiK
         late = asyncio.ensure_future(quotas.share(key, tasks=2, size=150))
         asked = counting.asked
         await until(lambda: counting.asked > asked)
-        first.keep(*await _add(memory, size=100))
+        first.keep(*await add_one(memory, size=100))
     counting.may_tell.set()
     with pytest.raises((TooManyTasks, TooManyBytes)):
         await late
     with await quotas.share(key, tasks=1, size=100) as second:
-        second.keep(*await _add(memory, number=2, size=100))
+        second.keep(*await add_one(memory, number=2, size=100))
     with pytest.raises((TooManyTasks, TooManyBytes)):
         await quotas.share(key, tasks=1, size=1)
 
@@ -132,6 +132,6 @@ async def test_what_an_owner_makes_with_a_key_without_bounds_counts_for_the_othe
     with await quotas.share(key_of(tasks_max=1), tasks=1, size=0):
         pass  # made nothing
     with await quotas.share(key_of(), tasks=1, size=0) as share:
-        share.keep(*await _add(memory))
+        share.keep(*await add_one(memory))
     with pytest.raises(TooManyTasks):
         await quotas.share(key_of(tasks_max=1), tasks=1, size=0)
