@@ -13,6 +13,7 @@ from offload.core.ring import DELIVERIES
 from offload.core.signing import Signer
 from offload.core.task import ALL, FileRef, Record, Seconds, Task
 from offload.engine.callbacks import Callbacks, Trial
+from offload.engine.loops import Pauses
 from offload.engine.parts import Parts
 from offload.engine.rounds import Rounds
 from offload.ports.callbacks import Lines, Settlement, Standing, Taken
@@ -192,7 +193,7 @@ class Deliverer:
 
     async def _settle(self, settlement: Settlement, outcome: str) -> None:
         """Record what came of it. While the store cannot write, the lease runs, and it may be sent once more."""
-        pause_seconds = 0.1
+        pauses = Pauses()
         while True:
             try:
                 (written,) = await self._parts.deliveries.settle([settlement])
@@ -201,8 +202,7 @@ class Deliverer:
                 log.warning("cannot record a callback, trying again: %s", error)
                 if self._rounds.stopping:
                     return
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, 5.0)
+            await asyncio.sleep(pauses.next())
         if written:
             self._parts.stats.callbacks[outcome] += 1
             self._callbacks.moves.moved(settlement.before)

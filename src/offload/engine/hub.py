@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from offload.core.errors import TryAgain
 from offload.core.task import ALL, Seconds, Task, TaskEvent
+from offload.engine.loops import Pauses
 from offload.engine.ringer import Ringer
 from offload.ports import TaskStore
 
@@ -168,20 +169,19 @@ class Hub:
             del self._topics[task_id]
 
     async def _spread(self, task_id: str, topic: _Topic) -> None:
-        pause_seconds = PAUSE_SECONDS
+        pauses = Pauses(PAUSE_SECONDS, PAUSE_SECONDS_MAX)
         try:
             while topic.is_stale:
                 topic.is_stale = False
                 try:
                     await self._spread_once(task_id, topic)
-                    pause_seconds = PAUSE_SECONDS
+                    pauses.reset()
                 except Exception as error:  # it may have been the last change: nobody else would tell of it
                     unforeseen = not isinstance(error, TryAgain)
                     said = "a watched task cannot be read, trying again: %s"
                     log.warning(said, error, extra={"task": task_id}, exc_info=unforeseen)
                     topic.is_stale = True
-                    await asyncio.sleep(pause_seconds)
-                    pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+                    await asyncio.sleep(pauses.next())
         finally:
             topic.is_reading = False
 

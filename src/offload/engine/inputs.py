@@ -12,6 +12,7 @@ from offload.core.errors import EgressFailed, TryAgain
 from offload.core.outcome import Outcome, Unrun
 from offload.core.task import FileRef, Seconds, Task
 from offload.engine.ledger import missing_input
+from offload.engine.loops import Pauses
 from offload.engine.parts import Parts
 from offload.ports import Note, Work
 
@@ -103,15 +104,14 @@ class Inputs:
 
     async def _local_path(self, task: Task, file: FileRef) -> str:
         """Return where a worker can read a file; while the blobs are away it waits for them, and burns no attempt."""
-        pause_seconds = 0.05
+        pauses = Pauses(0.05, PAUSE_SECONDS_MAX)
         while True:
             try:
                 return str(await self._parts.blobs.local_path(file.blob))
             except TryAgain as error:
                 self._parts.stats.store_retries += 1
                 log.warning("cannot bring input files here, trying again: %s", error, extra={"task": task.id})
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+            await asyncio.sleep(pauses.next())
 
     def _prepared(self, task: Task, preparing: "asyncio.Task[Work | Outcome]") -> None:
         attempt = (task.id, task.attempt)
@@ -179,7 +179,7 @@ class Inputs:
 
     async def _keep(self, task: Task, *, grown_bytes: int) -> None:
         """Record which files are here, and their size; the URL of each, which may be signed, is forgotten by that."""
-        pause_seconds = 0.05
+        pauses = Pauses(0.05, PAUSE_SECONDS_MAX)
         note = Note(task=task, files=task.files, grown_bytes=grown_bytes)
         while True:
             try:
@@ -189,8 +189,7 @@ class Inputs:
                 log.warning("cannot record a fetched file, trying again: %s", error, extra={"task": task.id})
             else:
                 break
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+            await asyncio.sleep(pauses.next())
         if not held:
             raise _LeaseLost
         self._parts.traffic.grew(task.queue, grown_bytes)

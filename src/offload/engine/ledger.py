@@ -17,6 +17,7 @@ from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded,
 from offload.core.retry import Retry
 from offload.core.task import ALL, FileRef, Progress, Reason, Record, Seconds, Status, Task, TaskError, TaskEvent
 from offload.core.transitions import Change, Event, Facts, after_failure, decide
+from offload.engine.loops import Pauses
 from offload.engine.parts import Parts
 from offload.engine.uploads import upload
 from offload.ports import Note
@@ -219,15 +220,14 @@ class Ledger:
             await asyncio.sleep(PAUSE_SECONDS_MAX)
 
     async def _apply(self, changes: list[Change]) -> list[bool]:
-        pause_seconds = 0.05
+        pauses = Pauses(0.05, PAUSE_SECONDS_MAX)
         while True:
             try:
                 return await self._parts.store.apply(changes)
             except (DiskFull, StoreUnavailable) as error:
                 self._parts.stats.store_retries += 1
                 log.warning("cannot record %d ended attempts, holding them: %s", len(changes), error)
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+            await asyncio.sleep(pauses.next())
 
     async def _bring_away(self, ending: Ending, done: Succeeded) -> None:
         """Make a result's file durable, and push the result where it is wanted, before the task is DONE."""
@@ -257,7 +257,7 @@ class Ledger:
     async def _store_file(self, ending: Ending, file: LocalFile) -> Ending:
         """Store it, however long that takes; given up only when the task is canceled or this node stops."""
         key, blob = (ending.task.id, ending.task.attempt), f"t/{ending.task.id}/out/{ending.task.attempt}"
-        pause_seconds = 0.05
+        pauses = Pauses(0.05, PAUSE_SECONDS_MAX)
         self._storing_files[key] = False
         try:
             while True:
@@ -270,8 +270,7 @@ class Ledger:
                 if self._stopping or self._storing_files[key]:
                     outcome: Outcome = Unrun(started=True) if self._stopping else Stopped()
                     return msgspec.structs.replace(ending, outcome=outcome)
-                await asyncio.sleep(pause_seconds)
-                pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+                await asyncio.sleep(pauses.next())
         except Exception as error:
             log.exception("a result cannot be stored", extra={"task": ending.task.id})
             return msgspec.structs.replace(ending, outcome=_unstorable(error))

@@ -16,14 +16,15 @@ END_SECONDS = 0.5
 class Pauses:
     """How long to wait before the next try: twice as long each time, up to a bound."""
 
-    def __init__(self) -> None:
-        self._next: Seconds = PAUSE_SECONDS
+    def __init__(self, first: Seconds = PAUSE_SECONDS, most: Seconds = PAUSE_SECONDS_MAX) -> None:
+        self._first = self._next = first
+        self._most = most
 
     def reset(self) -> None:
-        self._next = PAUSE_SECONDS
+        self._next = self._first
 
     def next(self) -> Seconds:
-        now, self._next = self._next, min(PAUSE_SECONDS_MAX, self._next * 2)
+        now, self._next = self._next, min(self._most, self._next * 2)
         return now
 
 
