@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from offload.bells import LocalBell, Tower
 from offload.blobs.local import LocalBlobs
@@ -30,6 +31,7 @@ from offload.stores.memory_nodes import MemoryNodes
 from offload.stores.memory_schedules import MemorySchedules
 
 START = 1_800_000_000.0
+T = TypeVar("T")
 
 
 class HandClock:
@@ -125,6 +127,19 @@ class Together:
 
     def bell(self) -> Bell:
         return self.tower.bell()
+
+
+class Wrapped(Generic[T]):
+    """Puts a test's own store, or blobs, around those of a kit, and keeps it as `made`."""
+
+    made: T
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+
+    def __call__(self, inner: object) -> Any:
+        self.made = self._make(inner)
+        return self.made
 
 
 @dataclass

@@ -15,7 +15,7 @@ from offload.core.transitions import Change, Event, Facts, decide
 from offload.engine.parts import Timing
 from offload.ports import Ask
 from offload.stores.memory import MemoryStore
-from tests.unit.engine.kit import HandClock, Kit, Together, kit
+from tests.unit.engine.kit import HandClock, Kit, Together, Wrapped, kit
 from tests.unit.engine.waiting import until, until_async
 
 
@@ -49,20 +49,15 @@ class LateStore:
 
 
 async def test_a_task_that_is_claimed_anew_before_its_release_could_be_told_is_held(tmp_path: Path) -> None:
-    stores: list[LateStore] = []
-
-    def late(memory: MemoryStore) -> LateStore:
-        stores.append(LateStore(memory))
-        return stores[-1]
-
-    async with kit(tmp_path, CATALOG, wrap_store=late) as it:  # type: ignore[arg-type]
+    wrapped = Wrapped(LateStore)
+    async with kit(tmp_path, CATALOG, wrap_store=wrapped) as it:
         await it.submit(task_id=A)
         await until(lambda: A in it.workers.running)
-        stores[0].answers.clear()
+        wrapped.made.answers.clear()
         it.workers.end(A, Unrun())
         await until(lambda: it.workers.started == [A, A])
-        stores[0].answers.set()
-        await until(lambda: stores[0].answered == 1)
+        wrapped.made.answers.set()
+        await until(lambda: wrapped.made.answered == 1)
         await asyncio.sleep(0.01)  # nothing tells that the dispatcher has heard of it
         it.succeed(A)
         await until_async(lambda: _is(it, A, Status.DONE))
@@ -104,17 +99,12 @@ class FailedOver:
 
 
 async def test_an_attempt_whose_task_the_store_has_lost_does_not_end_the_one_that_has_its_key(tmp_path: Path) -> None:
-    stores: list[FailedOver] = []
-
-    def failing_over(memory: MemoryStore) -> FailedOver:
-        stores.append(FailedOver(memory))
-        return stores[-1]
-
-    async with kit(tmp_path, CATALOG, places=2, wrap_store=failing_over) as it:  # type: ignore[arg-type]
+    wrapped = Wrapped(FailedOver)
+    async with kit(tmp_path, CATALOG, places=2, wrap_store=wrapped) as it:
         it.workers.cancels_at_once = False
         lost = await it.submit(task_id=A)
         await until(lambda: A in it.workers.running)
-        stores[0].memory = MemoryStore()
+        wrapped.made.memory = MemoryStore()
         assert (await it.submit(task_id=B)).key == lost.key
         await until(lambda: B in it.workers.running)
         it.succeed(A, b'"of another"')
@@ -144,16 +134,11 @@ class LateClaim(FailedOver):
 async def test_a_claim_that_is_answered_after_the_end_of_its_lease_begins_nothing_that_was_taken_back(
     tmp_path: Path,
 ) -> None:
-    together, stores = Together(), list[LateClaim]()
-
-    def late(memory: MemoryStore) -> LateClaim:
-        stores.append(LateClaim(memory))
-        return stores[-1]
-
-    async with kit(tmp_path, CATALOG, wrap_store=late, together=together) as it:  # type: ignore[arg-type]
-        stores[0].clock = together.clock
+    together, wrapped = Together(), Wrapped(LateClaim)
+    async with kit(tmp_path, CATALOG, wrap_store=wrapped, together=together) as it:
+        wrapped.made.clock = together.clock
         await it.submit(task_id=A)
-        await until(lambda: stores[0].clock is None)
+        await until(lambda: wrapped.made.clock is None)
         await it.submit(task_id=B)
         await until(lambda: bool(it.workers.started))
         assert it.workers.started == [B]
@@ -181,22 +166,17 @@ async def test_nothing_that_a_store_says_keeps_a_node_from_claiming_renewing_and
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("offload.engine.ledger.PAUSE_SECONDS_MAX", 0.01)
-    stores: list[Surprising] = []
-
-    def surprising(memory: MemoryStore) -> Surprising:
-        stores.append(Surprising(memory))
-        return stores[-1]
-
+    wrapped = Wrapped(Surprising)
     timing = Timing(sweep_seconds=60, heartbeat_seconds=0.02)
-    async with kit(tmp_path, CATALOG, wrap_store=surprising, timing=timing) as it:  # type: ignore[arg-type]
+    async with kit(tmp_path, CATALOG, wrap_store=wrapped, timing=timing) as it:
         await it.submit(task_id=A)
         await until(lambda: A in it.workers.running)
         it.clock.at += 20
-        await until(lambda: "renew" not in stores[0].left)
+        await until(lambda: "renew" not in wrapped.made.left)
         await until_async(lambda: _is_renewed(it, A))
         it.succeed(A)
         await until_async(lambda: _is(it, A, Status.DONE))
-        assert not stores[0].left and it.engine.stats.finished.total() == 1
+        assert not wrapped.made.left and it.engine.stats.finished.total() == 1
 
 
 async def _is_renewed(it: Kit, task_id: str) -> bool:

@@ -11,7 +11,7 @@ from offload.core.task import ALL, Reason, Status
 from offload.core.transitions import Change, Event, Facts, decide
 from offload.engine.parts import Timing
 from offload.stores.memory import MemoryStore
-from tests.unit.engine.kit import kit
+from tests.unit.engine.kit import Wrapped, kit
 from tests.unit.engine.steps import CATALOG, status_is, submit
 from tests.unit.engine.waiting import until, until_async
 
@@ -34,20 +34,15 @@ class TroubledStore:
 
 @pytest.mark.parametrize("trouble", [DiskFull("full"), StoreUnavailable("gone")])
 async def test_a_result_is_held_while_the_store_cannot_write(tmp_path: Path, trouble: Exception) -> None:
-    stores: list[TroubledStore] = []
-
-    def wrap(memory: MemoryStore) -> TroubledStore:
-        stores.append(TroubledStore(memory))
-        return stores[0]
-
-    async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:  # type: ignore[arg-type]
+    wrapped = Wrapped(TroubledStore)
+    async with kit(tmp_path, CATALOG, wrap_store=wrapped) as it:
         task_id = await submit(it)
         await until(lambda: task_id in it.workers.running)
-        stores[0].trouble = trouble
+        wrapped.made.trouble = trouble
         it.succeed(task_id)
         await until(lambda: it.engine.stats.store_retries >= 2)
         assert (await it.get(task_id)).status is Status.RUNNING
-        stores[0].trouble = None
+        wrapped.made.trouble = None
         await status_is(it, task_id, Status.DONE)
 
 

@@ -5,14 +5,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from offload.core.errors import StoreUnavailable
 from offload.core.task import ALL, Scope, Status, Task, TaskEvent
 from offload.stores.memory import MemoryStore
-from tests.unit.engine.kit import Kit, kit
+from tests.unit.engine.kit import Kit, Wrapped, kit
 from tests.unit.engine.steps import CATALOG, submit
 from tests.unit.engine.waiting import until
 
@@ -45,16 +44,11 @@ class Unreadable:
 @asynccontextmanager
 async def watched(tmp_path: Path) -> AsyncIterator[tuple[Kit, Unreadable, str]]:
     """Have a task that runs, in a store that can be made to fail."""
-    stores: list[Unreadable] = []
-
-    def wrap(memory: MemoryStore) -> Any:
-        stores.append(Unreadable(memory))
-        return stores[0]
-
-    async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:
+    wrapped = Wrapped(Unreadable)
+    async with kit(tmp_path, CATALOG, wrap_store=wrapped) as it:
         task_id = await submit(it)
         await until(lambda: task_id in it.workers.running)
-        yield it, stores[0], task_id
+        yield it, wrapped.made, task_id
 
 
 @pytest.mark.parametrize("trouble", [StoreUnavailable("away"), RuntimeError("no thread can be started")])

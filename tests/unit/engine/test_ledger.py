@@ -11,7 +11,7 @@ from offload.core.task import ALL, Scope, Status, Task, TaskEvent
 from offload.core.transitions import Change
 from offload.ports import Note
 from offload.stores.memory import MemoryStore
-from tests.unit.engine.kit import Kit, kit
+from tests.unit.engine.kit import Kit, Wrapped, kit
 from tests.unit.engine.steps import CATALOG, status_is, submit
 from tests.unit.engine.waiting import until
 
@@ -34,13 +34,8 @@ class SlowToNote:
 
 
 async def test_what_was_said_last_is_kept_when_the_end_comes_while_the_store_is_writing(tmp_path: Path) -> None:
-    stores: list[SlowToNote] = []
-
-    def wrap(memory: MemoryStore) -> SlowToNote:
-        stores.append(SlowToNote(memory))
-        return stores[0]
-
-    async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:  # type: ignore[arg-type]
+    wrapped = Wrapped(SlowToNote)
+    async with kit(tmp_path, CATALOG, wrap_store=wrapped) as it:
         task_id = await submit(it)
         await until(lambda: task_id in it.workers.running)
         running = it.workers.running[task_id]
@@ -50,10 +45,10 @@ async def test_what_was_said_last_is_kept_when_the_end_comes_while_the_store_is_
             it.workers.note(Note(task=running, events=(event,)))
 
         says(b"1")
-        await stores[0].noting.wait()
+        await wrapped.made.noting.wait()
         says(b"2")  # both come while the first is being written
         it.succeed(task_id)
-        stores[0].may_note.set()
+        wrapped.made.may_note.set()
         await status_is(it, task_id, Status.DONE)
         events = await it.engine.events(ALL, task_id)
     assert [event.data for event in events if event.kind == "output"] == [b"1", b"2"]
@@ -89,14 +84,9 @@ class Surprising:
 
 @asynccontextmanager
 async def surprised(tmp_path: Path) -> AsyncIterator[tuple[Kit, Surprising]]:
-    stores: list[Surprising] = []
-
-    def wrap(memory: MemoryStore) -> Surprising:
-        stores.append(Surprising(memory))
-        return stores[0]
-
-    async with kit(tmp_path, CATALOG, wrap_store=wrap) as it:  # type: ignore[arg-type]
-        yield it, stores[0]
+    wrapped = Wrapped(Surprising)
+    async with kit(tmp_path, CATALOG, wrap_store=wrapped) as it:
+        yield it, wrapped.made
 
 
 async def test_a_node_that_stops_records_what_could_not_be_recorded_in_a_way_nobody_foresaw(tmp_path: Path) -> None:

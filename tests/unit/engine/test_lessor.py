@@ -19,7 +19,7 @@ from offload.engine.parts import Fetching, Timing
 from offload.ports import Ask
 from offload.stores.memory import MemoryStore
 from tests.egress.zoo import Visit, Zoo
-from tests.unit.engine.kit import Kit, kit
+from tests.unit.engine.kit import Kit, Wrapped, kit
 from tests.unit.engine.steps import status_is
 from tests.unit.engine.waiting import until
 
@@ -98,22 +98,17 @@ class SlowToClaim:
 
 
 async def test_nobody_is_told_of_trouble_who_has_gone_meanwhile(tmp_path: Path) -> None:
-    stores: list[SlowToClaim] = []
+    wrapped = Wrapped(SlowToClaim)
     complaints: list[dict[str, Any]] = []
-
-    def wrap(memory: MemoryStore) -> Any:
-        stores.append(SlowToClaim(memory))
-        return stores[0]
-
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-    async with kit(tmp_path, CATALOG, timing=RARE_SWEEPS, wrap_store=wrap, runs=()) as it:
+    async with kit(tmp_path, CATALOG, timing=RARE_SWEEPS, wrap_store=wrapped, runs=()) as it:
         waiting = asyncio.ensure_future(it.engine.lessor.lease(ALL, Wish(), wait_seconds=60.0))
-        await stores[0].asked.wait()
+        await wrapped.made.asked.wait()
         waiting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await waiting
-        stores[0].asked.clear()
-        stores[0].goes_away.set()
+        wrapped.made.asked.clear()
+        wrapped.made.goes_away.set()
         with pytest.raises(StoreUnavailable):
             await it.engine.lessor.lease(ALL, Wish(), wait_seconds=60.0)
         gc.collect()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from offload.core.task import Seconds
 from offload.engine.keyring import Keyring
 from offload.engine.ringer import Ringer
 from offload.stores.memory import MemoryStore
-from tests.unit.engine.kit import HandClock, kit
+from tests.unit.engine.kit import HandClock, Wrapped, kit
 from tests.unit.engine.steps import CATALOG
 from tests.unit.engine.waiting import until
 
@@ -41,14 +40,9 @@ async def test_room_on_the_disk_is_looked_for_again_after_it_could_not_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("offload.engine.gate.LOOK_SECONDS", 0.002)
-    disks: list[Disk] = []
-
-    def wrap(blobs: LocalBlobs) -> Any:
-        disks.append(Disk(blobs))
-        return disks[0]
-
-    async with kit(tmp_path, CATALOG, wrap_blobs=wrap) as it:
-        disk, gate = disks[0], it.engine.gate
+    wrapped = Wrapped(Disk)
+    async with kit(tmp_path, CATALOG, wrap_blobs=wrapped) as it:
+        disk, gate = wrapped.made, it.engine.gate
         disk.says = OSError(116, "Stale file handle")
         asked = disk.asked
         await until(lambda: disk.asked > asked + 1)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from offload.blobs.local import LocalBlobs
 from offload.core.task import FileRef, Status
-from offload.ports import Blobs
-from tests.unit.engine.kit import kit
+from tests.unit.engine.kit import Wrapped, kit
 from tests.unit.engine.steps import CATALOG, new_id, status_is
 from tests.unit.engine.waiting import until
 
@@ -38,14 +37,9 @@ class SentAgain(LocalBlobs):
 
 async def test_a_task_that_is_sent_again_while_what_a_crash_left_of_it_is_swept_keeps_its_files(tmp_path: Path) -> None:
     task_id = new_id()
-    made: list[SentAgain] = []
-
-    def crossed(blobs: LocalBlobs) -> Blobs:
-        made.append(SentAgain(blobs, task_id))
-        return made[0]
-
-    async with kit(tmp_path, CATALOG, wrap_blobs=crossed) as it:
-        blobs = made[0]
+    wrapped = Wrapped(lambda blobs: SentAgain(blobs, task_id))
+    async with kit(tmp_path, CATALOG, wrap_blobs=wrapped) as it:
+        blobs = wrapped.made
         await blobs.start()
         it.clock.at += 1
         await until(lambda: bool(blobs.swept))

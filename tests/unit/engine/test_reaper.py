@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from offload.core.errors import StoreUnavailable
 from offload.core.task import Seconds, Status, Task
@@ -11,7 +10,7 @@ from offload.engine.parts import Timing
 from offload.engine.upkeep import TROUBLE_SECONDS
 from offload.ports import Ask
 from offload.stores.memory import MemoryStore
-from tests.unit.engine.kit import kit
+from tests.unit.engine.kit import Wrapped, kit
 from tests.unit.engine.steps import CATALOG, status_is, submit
 from tests.unit.engine.waiting import until
 
@@ -45,14 +44,9 @@ class SlowToLook:
 
 
 async def test_a_due_time_that_is_told_of_while_the_store_is_asked_for_the_next_is_kept(tmp_path: Path) -> None:
-    stores: list[SlowToLook] = []
-
-    def wrap(memory: MemoryStore) -> Any:
-        stores.append(SlowToLook(memory))
-        return stores[0]
-
-    async with kit(tmp_path, CATALOG, places=2, wrap_store=wrap, timing=Timing(sweep_seconds=600.0)) as it:
-        store = stores[0]
+    wrapped = Wrapped(SlowToLook)
+    async with kit(tmp_path, CATALOG, places=2, wrap_store=wrapped, timing=Timing(sweep_seconds=600.0)) as it:
+        store = wrapped.made
         first = await submit(it, delay_seconds=0.2)
         await until(lambda: len(store.looks) == 2 and not store.is_telling)
         it.clock.at += 0.2
@@ -66,14 +60,9 @@ async def test_a_due_time_that_is_told_of_while_the_store_is_asked_for_the_next_
 
 
 async def test_while_the_store_is_away_nobody_asks_it_for_what_is_due_without_a_pause(tmp_path: Path) -> None:
-    stores: list[SlowToLook] = []
-
-    def wrap(memory: MemoryStore) -> Any:
-        stores.append(SlowToLook(memory))
-        return stores[0]
-
-    async with kit(tmp_path, CATALOG, wrap_store=wrap, timing=Timing(sweep_seconds=600.0)) as it:
-        store = stores[0]
+    wrapped = Wrapped(SlowToLook)
+    async with kit(tmp_path, CATALOG, wrap_store=wrapped, timing=Timing(sweep_seconds=600.0)) as it:
+        store = wrapped.made
         late = await submit(it, delay_seconds=0.2)
         await until(lambda: len(store.looks) == 2 and not store.is_telling)
         store.trouble = StoreUnavailable("away")
@@ -105,17 +94,12 @@ class LetsInOne:
 
 
 async def test_all_that_comes_due_at_once_enters_the_line_also_while_no_place_is_free(tmp_path: Path) -> None:
-    stores: list[LetsInOne] = []
-
-    def wrap(memory: MemoryStore) -> Any:
-        stores.append(LetsInOne(memory))
-        return stores[0]
-
-    async with kit(tmp_path, CATALOG, places=0, wrap_store=wrap, timing=Timing(sweep_seconds=600.0)) as it:
+    wrapped = Wrapped(LetsInOne)
+    async with kit(tmp_path, CATALOG, places=0, wrap_store=wrapped, timing=Timing(sweep_seconds=600.0)) as it:
         late = await submit(it, delay_seconds=0.2)
-        stores[0].outside = 250
+        wrapped.made.outside = 250
         it.clock.at += 0.2
-        await until(lambda: stores[0].outside == 1)
+        await until(lambda: wrapped.made.outside == 1)
         it.workers.places = 1
         it.engine._dispatcher.room_freed()
         await status_is(it, late, Status.RUNNING)
