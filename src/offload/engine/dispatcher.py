@@ -42,7 +42,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._claiming = True
         self._loops: list[asyncio.Task[None]] = []
-        self._inputs = Inputs(parts, self._ready, self._never_begun, elsewhere.room_freed)
+        self._inputs = Inputs(parts, self._fetched, self._ready, self._never_begun, elsewhere.room_freed)
         self._arrived: deque[Work] = deque()
         """Held, with their files fetched: they wait for a place, and nothing is claimed into it meanwhile."""
         self._ledger = Ledger(parts, self._recorded)
@@ -129,8 +129,7 @@ class Dispatcher:
         return self._announcer.trouble or self._taker.trouble
 
     def holds(self, task: Task) -> bool:
-        hold = self._held.get(task.id)
-        return hold is not None and hold.is_of(task) and hold.task.attempt == task.attempt
+        return (hold := self._hold_of(task)) is not None and hold.task.attempt == task.attempt
 
     def held(self) -> int:
         return len(self._held)
@@ -170,8 +169,7 @@ class Dispatcher:
                 self.cancel(task)
 
     def noted(self, note: Note) -> None:
-        hold = self._held.get(note.task.id)
-        if hold is not None and hold.is_of(note.task):
+        if self._hold_of(note.task) is not None:
             self._ledger.note(note)
 
     def ended(self, task: Task, outcome: Outcome, last_words: tuple[TaskEvent, ...]) -> None:
@@ -235,8 +233,7 @@ class Dispatcher:
 
     def _recorded(self, change: Change | None, task: Task) -> None:
         """The ledger has written an attempt's end; None: the task had moved on and the result was dropped."""
-        hold = self._held.get(task.id)
-        if hold is not None and hold.is_of(task):  # else it was claimed anew before this could be told
+        if self._hold_of(task) is not None:  # else it was claimed anew before this could be told
             del self._held[task.id]
         if is_lent(task) and (recording := self._recording.pop(lease_of(task), None)) is not None:
             recording.set_result(change)
@@ -302,15 +299,16 @@ class Dispatcher:
         now = parts.clock.now()
         if self._taker is not None:
             self._taker.asking(asks)
-        claimed = await claim(parts, asks, node=parts.node)
-        self._looked_at = now
-        for task in claimed:
-            self._hold(task)
-            count_claimed(parts, task, now)
-            if task.files:
-                self._inputs.prepare(task)
-            else:
-                self._run(Work(task=task))
+        with parts.traffic.moving():
+            claimed = await claim(parts, asks, node=parts.node)
+            self._looked_at = now
+            for task in claimed:
+                self._hold(task)
+                count_claimed(parts, task, now)
+                if task.files:
+                    self._inputs.prepare(task)
+                else:
+                    self._run(Work(task=task))
         return claimed
 
     def _hold(self, task: Task) -> None:
@@ -318,19 +316,26 @@ class Dispatcher:
             self._stop_attempt(old.task)  # it lost its lease, and the task has come back to this very node
         self._held[task.id] = Hold(task=task, since=task.version)
 
+    def _hold_of(self, task: Task) -> Hold | None:
+        """Return what this node has of a task, None when that is not the attempt that `task` is of."""
+        hold = self._held.get(task.id)
+        return hold if hold is not None and hold.is_of(task) else None
+
     def _run(self, work: Work) -> None:
         if not self._claiming:
             self.ended(work.task, Unrun(), ())
         else:
             self._parts.workers.run(msgspec.structs.replace(work, traceparent=self._parts.traces.of(work.task)))
 
+    def _fetched(self, task: Task) -> None:
+        if (hold := self._hold_of(task)) is not None:
+            self._held[task.id] = hold.with_files(task)
+
     def _ready(self, work: Work) -> None:
         """The files of a task are in place; it runs as soon as a worker has one for it."""
-        hold = self._held.get(work.task.id)
-        if hold is None or not hold.is_of(work.task):
+        if (hold := self._hold_of(work.task)) is None:
             return
-        newest = msgspec.structs.replace(hold.task, files=work.task.files)
-        self._held[newest.id] = msgspec.structs.replace(hold, task=newest)
+        newest = hold.task
         if newest.cancel_requested:
             self.ended(newest, Stopped(), ())
             self.room_freed()
@@ -372,11 +377,11 @@ class Dispatcher:
 
     async def renew(self) -> None:
         """Prolong all leases of this node in one call; stop what was canceled elsewhere, or is not ours any more."""
-        timing = self._parts.timing
-        held = [hold for hold in self._held.values() if self._needs_renewal(hold.task)]
+        timing, now = self._parts.timing, self._parts.clock.now()
+        held = [hold for hold in self._held.values() if hold.needs_renewal(now, timing)]
         if not held:
             return
-        lease_until = self._parts.clock.now() + timing.lease_seconds
+        lease_until = now + timing.lease_seconds
         renewals = await self._parts.store.renew([hold.task for hold in held], lease_until=lease_until)
         for hold, renewal in zip(held, renewals, strict=True):
             current = self._held.get(hold.task.id)
@@ -391,9 +396,3 @@ class Dispatcher:
             self._held[task.id] = msgspec.structs.replace(current, task=task)
             if to_stop or not renewal.held:
                 self._stop_attempt(task)
-
-    def _needs_renewal(self, task: Task) -> bool:
-        """Short tasks end before this is ever true: their leases cost nothing."""
-        assert task.lease_until is not None
-        timing = self._parts.timing
-        return task.lease_until - self._parts.clock.now() < timing.lease_seconds - timing.heartbeat_seconds / 2

@@ -294,12 +294,13 @@ class Engine:
                 raise TaskIsFinal(f"task {task_id} is {task.status} already; it cannot be canceled")
             running = task.status is Status.RUNNING
             change = decide(task, Event.ASK_CANCEL if running else Event.CANCEL, self._facts())
-            if await self._write(change):
-                if running:
-                    if not self._dispatcher.cancel(change.after):
-                        self.parts.ringer.stopped(task_id)
-                else:
+            with self.parts.traffic.moving():
+                if not await self._write(change):
+                    continue
+                if not running:
                     count_left(self.parts, change)
+                elif not self._dispatcher.cancel(change.after):
+                    self.parts.ringer.stopped(task_id)
                 return change.after
         raise self._crossed(task_id)
 
@@ -325,12 +326,14 @@ class Engine:
             changes = [decide(task, Event.CANCEL, self._facts())] if task.status is Status.QUEUED else []
             last = changes[-1].after if changes else task
             changes.append(decide(last, Event.DELETE, self._facts()))
-            if (await self.parts.store.apply(changes))[-1]:
+            with self.parts.traffic.moving():
+                if not (await self.parts.store.apply(changes))[-1]:
+                    continue
                 for change in changes[:-1]:
                     count_left(self.parts, change)
-                self.parts.hub.publish(task_id)
-                await self._removals.drop([f"t/{task_id}"])
-                return changes[-1].after
+            self.parts.hub.publish(task_id)
+            await self._removals.drop([f"t/{task_id}"])
+            return changes[-1].after
         raise self._crossed(task_id)
 
     def _came(self, task: Task) -> None:

@@ -162,9 +162,10 @@ class Herald:
         nonce = bytes.fromhex(ticket_of(parts.secret, task).node[-16:])
         facts = Facts(now=now, node=node_of(nonce), lease_until=now + parts.timing.lease_seconds)
         change = decide(task, Event.CLAIM, facts)
-        if (await parts.store.apply([change]))[0]:
-            count_claimed(parts, change.after, now, here=False)
-            self._dispatcher.fetch(change.after)
+        with parts.traffic.moving():
+            if (await parts.store.apply([change]))[0]:
+                count_claimed(parts, change.after, now, here=False)
+                self._dispatcher.fetch(change.after)
 
     async def _look_for_lost(self) -> None:
         """Compare what waits in the store with what waits at the broker."""

@@ -2,7 +2,10 @@
 
 from typing import Protocol
 
-from offload.core.task import Record, Task
+import msgspec
+
+from offload.core.task import Record, Seconds, Task
+from offload.engine.parts import Timing
 
 
 class Hold(Record, frozen=True, kw_only=True):
@@ -14,6 +17,16 @@ class Hold(Record, frozen=True, kw_only=True):
 
     def is_of(self, reported: Task) -> bool:
         return reported.version >= self.since
+
+    def needs_renewal(self, now: Seconds, timing: Timing) -> bool:
+        """Short tasks end before this is ever true: their leases cost nothing."""
+        assert self.task.lease_until is not None
+        return self.task.lease_until - now < timing.lease_seconds - timing.heartbeat_seconds / 2
+
+    def with_files(self, fetched: Task) -> "Hold":
+        """Return it with those of its files that are here by now."""
+        newest = msgspec.structs.replace(self.task, files=fetched.files, input_bytes=fetched.input_bytes)
+        return msgspec.structs.replace(self, task=newest)
 
 
 class Line(Protocol):

@@ -36,11 +36,14 @@ class Inputs:
     def __init__(
         self,
         parts: Parts,
+        fetched: Callable[[Task], None],
         ready: Callable[[Work], None],
         over: Callable[[Task, Outcome], None],
         room_freed: Callable[[], None],
     ) -> None:
         self._parts = parts
+        self._file_fetched = fetched
+        """Called when one more file of a task is here, and its attempt recorded so."""
         self._room_freed = room_freed
         """Called when one has been fetched, or is not fetched any more."""
         self._ready = ready
@@ -179,18 +182,20 @@ class Inputs:
 
     async def _keep(self, task: Task, *, grown_bytes: int) -> None:
         """Record which files are here, and their size; the URL of each, which may be signed, is forgotten by that."""
+        with self._parts.traffic.moving():
+            if not await self._note(Note(task=task, files=task.files, grown_bytes=grown_bytes)):
+                raise _LeaseLost
+            self._parts.traffic.grew(task.queue, grown_bytes)
+        self._file_fetched(task)
+        self._parts.hub.publish(task.id)
+
+    async def _note(self, note: Note) -> bool:
+        """Return whether the attempt still holds its task."""
         pauses = Pauses(0.05, PAUSE_SECONDS_MAX)
-        note = Note(task=task, files=task.files, grown_bytes=grown_bytes)
         while True:
             try:
-                (held,) = await self._parts.store.note([note])
+                return (await self._parts.store.note([note]))[0]
             except TryAgain as error:
                 self._parts.stats.store_retries += 1
-                log.warning("cannot record a fetched file, trying again: %s", error, extra={"task": task.id})
-            else:
-                break
+                log.warning("cannot record a fetched file, trying again: %s", error, extra={"task": note.task.id})
             await asyncio.sleep(pauses.next())
-        if not held:
-            raise _LeaseLost
-        self._parts.traffic.grew(task.queue, grown_bytes)
-        self._parts.hub.publish(task.id)

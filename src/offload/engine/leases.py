@@ -267,9 +267,10 @@ class Leases:
         until = parts.ends_by(change.after)
         if until is not None:  # nobody has promised heartbeats: the attempt may take what its job gives it
             change = decide(task, Event.CLAIM, msgspec.structs.replace(facts, lease_until=until))
-        if (await parts.store.apply([change]))[0]:
-            count_claimed(parts, change.after, now, here=False)
-            return change.after
+        with parts.traffic.moving():
+            if (await parts.store.apply([change]))[0]:
+                count_claimed(parts, change.after, now, here=False)
+                return change.after
         return await parts.store.get(ALL, task.id) or task
 
     def _lock(self, lease: Lease) -> asyncio.Lock:

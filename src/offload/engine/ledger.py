@@ -153,7 +153,8 @@ class Ledger:
     async def _write_ends(self, most: int) -> None:
         endings = [self._ends.popleft() for _ in range(min(most, BATCH_MAX))]
         if endings:
-            await self._write_together(endings)
+            with self._parts.traffic.moving():
+                await self._write_together(endings)
 
     async def _write_together(self, endings: list[Ending]) -> None:
         """Record them; when that fails in a way that nobody foresaw, each alone, and those that fail alone later."""

@@ -255,9 +255,10 @@ class Lessor:
     async def _claim(self, asks: list[Ask]) -> list[Task]:
         parts = self._parts
         now = parts.clock.now()
-        claimed = await claim(parts, asks, node=node_of(secrets.token_bytes(8)))
-        for task in claimed:
-            count_claimed(parts, task, now, here=False)
+        with parts.traffic.moving():
+            claimed = await claim(parts, asks, node=node_of(secrets.token_bytes(8)))
+            for task in claimed:
+                count_claimed(parts, task, now, here=False)
         return [await self._shortened(task) for task in claimed]
 
     async def _shortened(self, task: Task) -> Task:

@@ -1,6 +1,7 @@
 """What each queue holds, how fast it moves, and whether one more task may come in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,7 @@ from offload.ports import Clock, Depth
 RUN_WEIGHT = 0.1
 """How much the newest run counts in a job's mean run time."""
 DISBELIEVED_MAX = 100
-"""How often in a row the store's count of the tasks of a queue is passed over by the only node that moves them."""
+"""How often in a row the store's count of what a queue holds is passed over by the only node that moves it."""
 UNSEEN_SHARE = 8
 """The queues are counted again when a node let in one part in so many of the room that was left."""
 
@@ -91,6 +92,7 @@ class Traffic:
         self._run_seconds: dict[str, Seconds] = {}
         self._run_seconds_elsewhere: dict[str, Seconds] = {}
         self._clock = clock
+        self._writes = 0
         self.filling: Callable[[], None] = _nobody_asks
         """Called when so much was let in that the queues had better be counted: others may have filled them too."""
 
@@ -106,6 +108,15 @@ class Traffic:
     def no_place(self) -> Place:
         """Return a place in no queue."""
         return Place(_Queue(Capacity()), 0, 0)
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Hold this from before the store is asked to change what a queue holds until the change is counted here."""
+        self._writes += 1
+        try:
+            yield
+        finally:
+            self._writes -= 1
 
     def came(self, task: Task) -> None:
         """A task entered its queue: submitted, run or revived."""
@@ -185,8 +196,8 @@ class Traffic:
     def sync(self, depths: Sequence[Depth], *, alone: bool = False) -> None:
         """Take the store's counts: they include what other nodes did.
 
-        A count of what moves meanwhile may have tasks twice or not at all, and a queue would be full too early. A node
-        that is alone has counted every move itself, and believes the store when there was none.
+        A count of what moves meanwhile may have it twice or not at all, and a queue would be full too early. A node
+        that is alone has counted every move itself, and believes the store when there was none and none is under way.
         """
         counted = {name: _Queue(entry.capacity) for name, entry in self._queues.items()}
         for depth in depths:
@@ -200,13 +211,13 @@ class Traffic:
                 total.oldest_at = min(depth.oldest_at, total.oldest_at or depth.oldest_at)
         for name, total in counted.items():
             entry = self._entry(name)
-            entry.queued, entry.ready, entry.running = total.queued, total.ready, total.running
-            entry.bytes, entry.oldest_at, entry.unseen = total.bytes, total.oldest_at, 0
-            moves, entry.moved = entry.moved or entry.coming_tasks > 0, False
+            entry.ready, entry.oldest_at, entry.unseen = total.ready, total.oldest_at, 0
+            moves, entry.moved = entry.moved or entry.coming_tasks > 0 or self._writes > 0, False
             if alone and moves and entry.disbelieved < DISBELIEVED_MAX:
                 entry.disbelieved += 1
                 continue
-            entry.disbelieved, entry.tasks = 0, total.tasks
+            entry.disbelieved, entry.tasks, entry.bytes = 0, total.tasks, total.bytes
+            entry.queued, entry.running = total.queued, total.running
 
     def view(self, queue: str, *, paused: bool, jobs: tuple[str, ...]) -> QueueView:
         entry, at = self._queues[queue], self._clock.monotonic()

@@ -98,9 +98,10 @@ class Reaper:
         found = await parts.store.overdue(now=now, limit=BATCH)
         overdue = [task for task in found if not dispatcher.holds(task) and not self._may_be_renewed(task)]
         changes = [self._change(task, now) for task in overdue]
-        for change, written in zip(changes, await parts.store.apply(changes) if changes else [], strict=True):
-            if written:
-                self._written(change, dispatcher)
+        with parts.traffic.moving():
+            for change, written in zip(changes, await parts.store.apply(changes) if changes else [], strict=True):
+                if written:
+                    self._written(change, dispatcher)
         if parts.ringer.alone:  # else the queues are counted more often, by another loop
             parts.traffic.sync(await parts.store.depths(), alone=True)
         self._told_at = None  # what is told of from here on may not be in the answer
@@ -147,6 +148,7 @@ class Reaper:
         if change.before.status is Status.RUNNING and is_lent(change.before):
             self._parts.stats.leases_ended[change.before.job] += 1
         if change.after.status is Status.QUEUED:
+            self._parts.traffic.returned(change.before)
             dispatcher.hint(change.after)
         else:
             count_left(self._parts, change)

@@ -176,7 +176,6 @@ async def kit(
     uploading: Uploading | None = None,
     tracer: Tracer | None = None,
     broker: Broker | None = None,
-    before_start: Sequence[Task] = (),
     together: Together | None = None,
     node: str = "node-1",
     runs: Sequence[str] | None = None,

@@ -1,6 +1,7 @@
 """What a node believes of how full its queues are, when the store counts them while tasks come and go."""
 
 import pytest
+from msgspec import structs
 
 from offload.core.admission import Capacity
 from offload.core.errors import QueueFull
@@ -17,9 +18,9 @@ def queue_of_two() -> Traffic:
     return Traffic({"default": Capacity(tasks_max=2)}, HandClock())
 
 
-def is_full(traffic: Traffic) -> bool:
+def is_full(traffic: Traffic, body_bytes: int = 0) -> bool:
     try:
-        with traffic.admit("default", tasks=1, body_bytes=0):
+        with traffic.admit("default", tasks=1, body_bytes=body_bytes):
             return False
     except QueueFull:
         return True
@@ -35,9 +36,25 @@ def test_a_task_that_comes_while_the_store_counts_is_not_counted_twice(told_firs
     place.settle()
     if told_first:
         traffic.sync([], alone=True)  # counted before it was there
+    assert traffic.waiting("default") == 1
     assert not is_full(traffic)
     traffic.came(task("noop"))
     assert is_full(traffic)
+
+
+@pytest.mark.parametrize("told_first", [False, True])
+def test_bytes_that_come_while_the_store_counts_are_not_counted_twice(told_first: bool) -> None:
+    traffic = Traffic({"default": Capacity(bytes_max=200)}, HandClock())
+    large = structs.replace(task("noop"), input_bytes=100)
+    place = traffic.admit("default", tasks=1, body_bytes=100)
+    if not told_first:
+        traffic.sync([Depth(queue="default", job="noop", queued=1, bytes=100)], alone=True)
+    traffic.came(large)
+    place.settle()
+    if told_first:
+        traffic.sync([], alone=True)
+    with traffic.admit("default", tasks=1, body_bytes=100):
+        assert is_full(traffic, body_bytes=1)
 
 
 def test_the_store_is_believed_when_nothing_moved_or_never_stops_moving() -> None:
