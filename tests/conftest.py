@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.backends.every_server import VARIABLE, asked_for, stop_servers
 from tests.backends.rabbitmq import RabbitServer
@@ -13,6 +14,12 @@ from tests.conformance.postgres import Databases, databases
 
 pytest_plugins = ["offload.conformance.plugin"]  # which runs coroutine tests as well
 LEFT_OUT = "left out on "
+
+# how long an example takes says how busy the machine is, and nothing of what is promised
+settings.register_profile(
+    "busy machine", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+)
+settings.load_profile("busy machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
