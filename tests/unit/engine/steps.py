@@ -39,8 +39,15 @@ async def submit(kit: Kit, job: str = "noop", **options: object) -> str:
 
 
 async def status_is(kit: Kit, task_id: str, status: Status) -> Task:
-    async def there() -> bool:
-        return (await kit.get(task_id)).status is status
+    found = await kit.get(task_id)
 
-    await until_async(there)
-    return await kit.get(task_id)
+    async def there() -> bool:
+        nonlocal found
+        found = await kit.get(task_id)
+        return found.status is status
+
+    try:
+        await until_async(there)
+    except TimeoutError:
+        raise AssertionError(f"the task did not become {status}: {found}") from None
+    return found

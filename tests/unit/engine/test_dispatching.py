@@ -7,10 +7,10 @@ import pytest
 from offload.core.task import Status
 from offload.engine.parts import Fetching, Timing
 from offload.ports import Room
-from tests.egress.test_downloads import DATA, gives
 from tests.egress.zoo import Zoo
 from tests.unit.engine.kit import HandWorkers, kit
 from tests.unit.engine.steps import CATALOG, status_is, submit
+from tests.unit.engine.test_inputs import Gate
 from tests.unit.engine.test_inputs import submit as submit_with_url
 from tests.unit.engine.waiting import until
 
@@ -33,16 +33,17 @@ async def test_tasks_are_claimed_again_when_workers_come_back_that_were_away(
     tmp_path: Path, says: list[Room] | Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.unit.engine.kit.HandWorkers", Away)
-    timing, fetching = Timing(sweep_seconds=0.02, heartbeat_seconds=600.0), Fetching(pause_seconds=0.01)
+    gate, timing, fetching = Gate(), Timing(sweep_seconds=0.02, heartbeat_seconds=600.0), Fetching(pause_seconds=0.01)
     async with (
-        Zoo({"/cat": gives(DATA)}).open() as zoo,
+        Zoo({"/cat": gate}).open() as zoo,
         kit(tmp_path, CATALOG, timing=timing, fetching=fetching, places=2) as it,
     ):
         workers = it.workers
         assert isinstance(workers, Away)
         fetched = await submit_with_url(it, zoo.url("/cat"))
-        await until(lambda: it.engine._dispatcher.held() == 1)
+        await until(lambda: gate.waiting == 1)
         workers.says = says
+        gate.opened.set()
         await until(lambda: bool(it.engine._dispatcher._arrived))
         asked = workers.asked
         await until(lambda: workers.asked > asked)

@@ -101,7 +101,10 @@ async def test_a_node_that_stops_records_what_could_not_be_recorded_in_a_way_nob
         assert (await it.get(task_id)).status is Status.DONE
 
 
-async def test_a_node_whose_grace_is_over_tries_once_more_and_stops(tmp_path: Path) -> None:
+async def test_a_node_whose_grace_is_over_tries_once_more_and_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offload.engine.ledger.PAUSE_SECONDS_MAX", 600.0)  # no try but the last comes by itself
     async with surprised(tmp_path) as (it, store):
         task_id = await submit(it)
         await until(lambda: task_id in it.workers.running)

@@ -34,7 +34,8 @@ CATALOG = Catalog.of_jobs(noop)
 A, B, C = (f"{n}0000000-0000-4000-8000-000000000000" for n in range(1, 4))
 SLOW = Timing(sweep_seconds=3600, heartbeat_seconds=3600, count_seconds=3600, look_seconds=3600, stop_seconds=5.0)
 """Nothing is found by looking: what happens, happens by the bell."""
-BEATING = Timing(sweep_seconds=3600, heartbeat_seconds=8, count_seconds=3600, look_seconds=3600)
+BEATING = Timing(sweep_seconds=3600, heartbeat_seconds=50, count_seconds=3600, look_seconds=3600)
+"""Nothing is found by looking, and a lease that has ended is one that needs renewal."""
 DEAF = Timing(sweep_seconds=0.02, heartbeat_seconds=0.02, count_seconds=0.02, look_seconds=0.02, stop_seconds=5.0)
 """Everything is found by looking, soon."""
 
@@ -127,8 +128,8 @@ async def test_a_cancel_on_one_node_reaches_the_attempt_on_another(tmp_path: Pat
     async with two_nodes(tmp_path, way) as (front, back):
         await front.submit(task_id=A)
         await until(lambda: A in back.workers.running)
-        front.clock.at += 20  # a lease that needs renewal: canceled attempts are found when it is
         assert (await front.engine.cancel(ALL, A)).cancel_requested
+        front.clock.at += 20  # a lease that needs renewal: canceled attempts are found when it is
         await until(lambda: back.workers.canceled == [A])
         await until_async(lambda: _is(front, A, Status.CANCELED))
 
@@ -137,9 +138,11 @@ async def test_a_delete_on_one_node_stops_the_attempt_on_another(tmp_path: Path,
     async with two_nodes(tmp_path, way) as (front, back):
         await front.submit(task_id=A)
         await until(lambda: A in back.workers.running)
-        front.clock.at += 20
+        deleting = asyncio.create_task(front.engine.delete(ALL, A))
+        await until_async(lambda: _is_to_stop(front, A))
+        front.clock.at += 1  # as above, but `delete` goes by the clock as well, and would give up
         async with asyncio.timeout(20):
-            assert (await front.engine.delete(ALL, A)).status is Status.DELETED
+            assert (await deleting).status is Status.DELETED
         assert back.workers.canceled == [A]
 
 
@@ -323,6 +326,11 @@ async def test_a_node_that_works_for_others_tells_them_how_fast_it_is(tmp_path: 
 
 async def _is(it: Kit, task_id: str, status: Status) -> bool:
     return (await it.get(task_id)).status is status
+
+
+async def _is_to_stop(it: Kit, task_id: str) -> bool:
+    task = await it.get(task_id)
+    return task.cancel_requested or task.final
 
 
 async def _state(it: Kit, state: str) -> bool:
