@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from offload.core.ring import QUEUES, Ring
 from offload.engine.dispatcher import Dispatcher
-from offload.engine.parts import Parts
+from offload.engine.parts import Parts, count_queues
 from offload.engine.repeating import repeatable
 from offload.engine.upkeep import Reaper
 
@@ -116,4 +116,4 @@ class Neighbours:
         heard, self._heard = self._heard, set()
         for topic in heard & self._rereads.keys():
             await self._rereads[topic]()
-        self._parts.traffic.sync(await self._parts.store.depths(), alone=self._parts.ringer.alone)
+        await count_queues(self._parts)

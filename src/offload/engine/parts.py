@@ -148,6 +148,12 @@ class Parts:
         return None if seconds is None or task.started_at is None else task.started_at + seconds
 
 
+async def count_queues(parts: Parts) -> None:
+    """Count in the store what the queues hold."""
+    since = parts.traffic.moves() if parts.ringer.alone else None
+    parts.traffic.sync(await parts.store.depths(), since=since)
+
+
 def count_claimed(parts: Parts, task: Task, now: Seconds, *, here: bool = True) -> None:
     """Count a task that was claimed, and tell who watches it."""
     parts.traffic.claimed(task)

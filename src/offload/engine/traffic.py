@@ -30,8 +30,8 @@ class _Queue:
     queued: int = 0
     ready: int = 0
     running: int = 0
-    moved: bool = False
-    """Whether anything came, went or began since the last count of the store."""
+    moves: int = 0
+    """Grows with whatever comes, goes or begins."""
     disbelieved: int = 0
     oldest_at: Seconds | None = None
     arrivals: RateMeter = field(default_factory=RateMeter)
@@ -193,11 +193,16 @@ class Traffic:
     def waiting(self, queue: str) -> int:
         return self._entry(queue).queued
 
-    def sync(self, depths: Sequence[Depth], *, alone: bool = False) -> None:
+    def moves(self) -> dict[str, int]:
+        """Return how often each queue moved: for `sync`, and to be asked for before the store is asked to count."""
+        return {name: entry.moves for name, entry in self._queues.items()}
+
+    def sync(self, depths: Sequence[Depth], *, since: Mapping[str, int] | None = None) -> None:
         """Take the store's counts: they include what other nodes did.
 
         A count of what moves meanwhile may have it twice or not at all, and a queue would be full too early. A node
-        that is alone has counted every move itself, and believes the store when there was none and none is under way.
+        that is alone has counted every move itself: it says `since` which of its moves the store was asked, and
+        believes it when there was none after that and none is under way. Several may ask at once.
         """
         counted = {name: _Queue(entry.capacity) for name, entry in self._queues.items()}
         for depth in depths:
@@ -212,10 +217,10 @@ class Traffic:
         for name, total in counted.items():
             entry = self._entry(name)
             entry.ready, entry.oldest_at, entry.unseen = total.ready, total.oldest_at, 0
-            moves, entry.moved = entry.moved or entry.coming_tasks > 0 or self._writes > 0, False
-            if alone and moves and entry.disbelieved < DISBELIEVED_MAX:
-                entry.disbelieved += 1
-                continue
+            if since is not None and entry.disbelieved < DISBELIEVED_MAX:
+                if entry.moves != since.get(name, 0) or entry.coming_tasks > 0 or self._writes > 0:
+                    entry.disbelieved += 1
+                    continue
             entry.disbelieved, entry.tasks, entry.bytes = 0, total.tasks, total.bytes
             entry.queued, entry.running = total.queued, total.running
 
@@ -251,7 +256,7 @@ class Traffic:
 
     def _moved(self, queue: str) -> _Queue:
         entry = self._entry(queue)
-        entry.moved = True
+        entry.moves += 1
         return entry
 
     def _entry(self, queue: str) -> _Queue:

@@ -11,7 +11,7 @@ from offload.core.retry import Retry
 from offload.core.task import ALL, Reason, Seconds, Status, Task, TaskError
 from offload.core.transitions import Change, Event, Facts, after_failure, decide
 from offload.engine.dispatcher import Dispatcher
-from offload.engine.parts import Parts, count_left
+from offload.engine.parts import Parts, count_left, count_queues
 from offload.engine.removals import Removals
 from offload.engine.repeating import repeatable
 from offload.ports import Filter, Retention
@@ -103,7 +103,7 @@ class Reaper:
                 if written:
                     self._written(change, dispatcher)
         if parts.ringer.alone:  # else the queues are counted more often, by another loop
-            parts.traffic.sync(await parts.store.depths(), alone=True)
+            await count_queues(parts)
         self._told_at = None  # what is told of from here on may not be in the answer
         times = (await self._next_due(now), self._told_at)
         self._due_at = min((at for at in times if at is not None), default=None)

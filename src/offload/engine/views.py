@@ -7,7 +7,7 @@ import msgspec
 from offload.core.admission import eta_seconds, poll_seconds
 from offload.core.errors import QueueDoesNotExist
 from offload.core.task import Record, Scope, Seconds, Status, Task
-from offload.engine.parts import Parts
+from offload.engine.parts import Parts, count_queues
 from offload.engine.traffic import QueueView
 
 POSITION_MAX = 10_000
@@ -50,12 +50,12 @@ class Views:
             raise QueueDoesNotExist(queue, self._parts.catalog.queues)
 
     async def queues(self) -> list[QueueView]:
-        self._parts.traffic.sync(await self._parts.store.depths(), alone=self._parts.ringer.alone)
+        await count_queues(self._parts)
         return [self._queue(name) for name in self._parts.catalog.queues]
 
     async def queue(self, name: str) -> QueueView:
         self.known_queue(name)
-        self._parts.traffic.sync(await self._parts.store.depths(), alone=self._parts.ringer.alone)
+        await count_queues(self._parts)
         return self._queue(name)
 
     async def logs(self, scope: Scope, task_id: str) -> AsyncIterator[str]:

@@ -1,7 +1,9 @@
 """A node that is alone knows what its queues hold, also when the store counts them in the middle of a change."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,8 +14,8 @@ from offload.core.catalog import Catalog
 from offload.core.task import ALL, FileRef, Seconds, Status, Task
 from offload.core.transitions import Change
 from offload.engine.lessor import Wish
-from offload.engine.parts import Fetching, Timing
-from offload.ports import Added, Ask, NewTask, Note
+from offload.engine.parts import Fetching, Timing, count_queues
+from offload.ports import Added, Ask, Depth, NewTask, Note, TaskStore
 from offload.stores.memory import MemoryStore
 from tests.egress.test_downloads import gives
 from tests.egress.zoo import Zoo, says
@@ -74,7 +76,7 @@ async def counted(root: Path, *, places: int = 1, sweep_seconds: Seconds = 600.0
         traffic = it.engine.parts.traffic
 
         async def count() -> None:
-            traffic.sync(await it.store.depths(), alone=True)
+            await count_queues(it.engine.parts)
 
         wrapped.made.count = count
         yield it
@@ -86,6 +88,32 @@ async def counted(root: Path, *, places: int = 1, sweep_seconds: Seconds = 600.0
             queued, running = sum(depth.queued for depth in there), sum(depth.running for depth in there)
             assert (view.queued, view.running, view.tasks) == (queued, running, queued + running), queue
             assert view.bytes == sum(depth.bytes for depth in there), queue
+
+
+class SlowToCount:
+    """A store whose counts are told late: they say what was when it was asked."""
+
+    def __init__(self, store: TaskStore) -> None:
+        self._store = store
+        self.counted, self.may_tell = asyncio.Event(), asyncio.Event()
+
+    async def depths(self) -> list[Depth]:
+        found = await self._store.depths()
+        self.counted.set()
+        await self.may_tell.wait()
+        return found
+
+
+async def test_a_count_that_is_told_late_does_not_undo_what_came_while_others_counted_too(tmp_path: Path) -> None:
+    async with kit(tmp_path, CATALOG, places=0, timing=Timing(sweep_seconds=600.0)) as it:
+        slow = SlowToCount(it.store)
+        late = asyncio.create_task(count_queues(replace(it.engine.parts, store=slow)))  # type: ignore[arg-type]
+        await slow.counted.wait()
+        await submit(it)
+        assert (await it.engine.queue("default")).tasks == 1
+        slow.may_tell.set()
+        await late
+        assert it.engine.parts.traffic.waiting("default") == 1
 
 
 async def _submitted(it: Kit) -> None:

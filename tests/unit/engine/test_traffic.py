@@ -29,13 +29,14 @@ def is_full(traffic: Traffic, body_bytes: int = 0) -> bool:
 @pytest.mark.parametrize("told_first", [False, True])
 def test_a_task_that_comes_while_the_store_counts_is_not_counted_twice(told_first: bool) -> None:
     traffic = queue_of_two()
+    since = traffic.moves()
     place = traffic.admit("default", tasks=1, body_bytes=0)
     if not told_first:
-        traffic.sync(ONE, alone=True)  # it is in the store, but nobody has been told
+        traffic.sync(ONE, since=since)  # it is in the store, but nobody has been told
     traffic.came(task("noop"))
     place.settle()
     if told_first:
-        traffic.sync([], alone=True)  # counted before it was there
+        traffic.sync([], since=since)  # counted before it was there
     assert traffic.waiting("default") == 1
     assert not is_full(traffic)
     traffic.came(task("noop"))
@@ -45,31 +46,33 @@ def test_a_task_that_comes_while_the_store_counts_is_not_counted_twice(told_firs
 @pytest.mark.parametrize("told_first", [False, True])
 def test_bytes_that_come_while_the_store_counts_are_not_counted_twice(told_first: bool) -> None:
     traffic = Traffic({"default": Capacity(bytes_max=200)}, HandClock())
-    large = structs.replace(task("noop"), input_bytes=100)
+    since, large = traffic.moves(), structs.replace(task("noop"), input_bytes=100)
     place = traffic.admit("default", tasks=1, body_bytes=100)
     if not told_first:
-        traffic.sync([Depth(queue="default", job="noop", queued=1, bytes=100)], alone=True)
+        traffic.sync([Depth(queue="default", job="noop", queued=1, bytes=100)], since=since)
     traffic.came(large)
     place.settle()
     if told_first:
-        traffic.sync([], alone=True)
+        traffic.sync([], since=since)
     with traffic.admit("default", tasks=1, body_bytes=100):
         assert is_full(traffic, body_bytes=1)
 
 
 def test_the_store_is_believed_when_nothing_moved_or_never_stops_moving() -> None:
     traffic = queue_of_two()
-    traffic.sync(TWO, alone=True)
+    traffic.sync(TWO, since=traffic.moves())
     assert is_full(traffic)
     traffic.left(task("noop"))
     for _ in range(DISBELIEVED_MAX):
+        since = traffic.moves()
         traffic.came(task("noop"))
         traffic.left(task("noop"))
-        traffic.sync(TWO, alone=True)
+        traffic.sync(TWO, since=since)
         assert not is_full(traffic)
+    since = traffic.moves()
     traffic.came(task("noop"))
     traffic.left(task("noop"))
-    traffic.sync(TWO, alone=True)
+    traffic.sync(TWO, since=since)
     assert is_full(traffic)
 
 
