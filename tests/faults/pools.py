@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
-from offload.core.outcome import Outcome
+from offload.core.outcome import Outcome, Succeeded
 from offload.core.task import Status, Task, TaskEvent
 from offload.loading import load_catalog
 from offload.ports import Note, Work
+from offload.workers import children, lanes
 from offload.workers.pool import Pool, PoolSettings
 
 JOBS = str(Path(__file__).with_name("worker_jobs.py"))
 LANE_JOBS = str(Path(__file__).with_name("worker_lane_jobs.py"))
 ASYNC_JOBS = str(Path(__file__).with_name("worker_async_jobs.py"))
 PATIENCE_SECONDS = 30.0
+NEVER = 3_600.0
 
 
 class RealClock:
@@ -70,8 +73,9 @@ class Ear:
 class Bench:
     """A started pool and what was heard of it."""
 
-    def __init__(self, pool: Pool, ear: Ear, tmp_path: Path) -> None:
+    def __init__(self, pool: Pool, ear: Ear, tmp_path: Path, patience: pytest.MonkeyPatch) -> None:
         self._tmp_path = tmp_path
+        self._patience = patience
         self.pool = pool
         self.ear = ear
         self._count = 0
@@ -121,6 +125,15 @@ class Bench:
             except TimeoutError:
                 pass
 
+    async def make_room(self) -> None:
+        """Run tasks that are short, until others may wait behind one."""
+        while self.places("add") <= 5:
+            assert await self.run("add", a=1, b=1) == Succeeded(json=b"2")
+
+    def hurry(self) -> None:
+        """Be as impatient from here on as a server is."""
+        self._patience.undo()
+
     async def until_all_ready(self, job: str, places: int) -> None:
         await self.until(lambda: self.places(job) >= places)
 
@@ -129,18 +142,27 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(tmp_path: Path, jobs: str = JOBS, **settings: Any) -> AsyncIterator[Bench]:
-    """Start a pool on the test's jobs; stop it at the end."""
+async def bench(tmp_path: Path, jobs: str = JOBS, *, unhurried: bool = False, **settings: Any) -> AsyncIterator[Bench]:
+    """Start a pool on the test's jobs; stop it at the end.
+
+    An unhurried one takes nothing back for being slow, and who is asked to stop has time: what a test of it tells is
+    not how fast the machine is.
+    """
     ear = Ear()
     given: dict[str, Any] = {"workers": 1, "environment": dict(os.environ)} | settings
     chosen = PoolSettings(scratch=tmp_path / "scratch", **given)
     pool = Pool(load_catalog(jobs), jobs, chosen, RealClock())
-    await pool.start(ear)
-    try:
-        yield Bench(pool, ear, tmp_path)
-    finally:
-        await pool.stop(grace_seconds=0.0)
-        assert not pool.workers()
+    with pytest.MonkeyPatch.context() as patience:
+        if unhurried:
+            patience.setattr(lanes, "SHORT_SECONDS", NEVER)
+            patience.setattr(children, "RECALL_SECONDS", NEVER)
+            patience.setattr(children, "COOPERATION_SECONDS", NEVER)
+        await pool.start(ear)
+        try:
+            yield Bench(pool, ear, tmp_path, patience)
+        finally:
+            await pool.stop(grace_seconds=0.0)
+            assert not pool.workers()
 
 
 def alive(pid: int) -> bool:

@@ -30,9 +30,8 @@ async def test_a_recalled_task_never_starts_and_a_started_one_is_never_recalled(
     trace.touch()
     ended: Counter[str] = Counter()
     numbers: dict[str, int] = {}
-    async with bench(tmp_path) as b:
-        for _ in range(40):
-            await b.run("add", a=1, b=1)
+    async with bench(tmp_path, unhurried=True) as b:
+        await b.make_room()
         for _ in range(ROUNDS):
             await b.until(lambda: b.places("traced") > 0)
             tasks: list[Task] = []
@@ -69,7 +68,7 @@ async def test_of_a_killed_worker_only_what_it_had_begun_is_lost(tmp_path: Path,
     trace.touch()
     numbers: dict[str, int] = {}
     lost = unrun = 0
-    async with bench(tmp_path) as b:
+    async with bench(tmp_path, unhurried=True) as b:
         for _ in range(12):
             for _ in range(20):
                 await b.run("add", a=1, b=1)
@@ -97,7 +96,7 @@ async def test_of_a_killed_worker_only_what_it_had_begun_is_lost(tmp_path: Path,
 async def test_a_worker_keeps_its_locks_until_the_server_has_heard_of_their_tickets(tmp_path: Path) -> None:
     """More short tasks than locks are kept, canceled when they are over but the server does not know it yet."""
     trace = tmp_path / "trace"
-    async with bench(tmp_path) as b:
+    async with bench(tmp_path, unhurried=True) as b:
         for _ in range(300):
             await b.run("add", a=1, b=1)
         for _ in range(20):
@@ -118,9 +117,8 @@ async def test_a_worker_keeps_its_locks_until_the_server_has_heard_of_their_tick
 
 async def test_what_a_dead_worker_had_begun_is_not_taken_back(tmp_path: Path) -> None:
     """Its locks are free as soon as it is dead, which the server learns a little later."""
-    async with bench(tmp_path) as b:
-        for _ in range(60):
-            await b.run("add", a=1, b=1)
+    async with bench(tmp_path, unhurried=True) as b:
+        await b.make_room()
         (pid,) = b.pids()
         before, poison, behind = b.task("add", a=1, b=1), b.task("leaves", code=1), b.task("add", a=1, b=1)
         for task in (before, poison, behind):

@@ -32,7 +32,7 @@ async def meets(number: int) -> int:
 
 @job
 async def waits(begun: str, cleaned: str = "") -> None:
-    touch(begun)
+    asyncio.get_running_loop().call_soon(touch, begun)  # once it waits, and no code of it runs any more
     try:
         await asyncio.sleep(60)
     finally:

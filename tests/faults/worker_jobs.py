@@ -325,11 +325,13 @@ def counts(up_to: int) -> Iterator[int]:
 
 
 @job
-def counts_slowly(begun: str, up_to: int) -> Iterator[int]:
-    for number in range(up_to):
-        yield number
-        touch(begun)
-        time.sleep(0.05)
+def counts_slowly(begun: str, go: str) -> Iterator[int]:
+    """Give the second value when it is told to."""
+    yield 1
+    touch(begun)
+    while not os.path.exists(go):
+        time.sleep(0.01)
+    yield 2
 
 
 @job
