@@ -15,6 +15,7 @@ from offload import Client
 from offload.client import Options
 from offload.testing import Receiver
 from tests import papers
+from tests.backends.free_port import free_port
 from tests.browser.chromium import dashboard, keep_screenshot
 from tests.servers import Server
 
@@ -276,8 +277,8 @@ def test_with_keys_one_signs_in_and_sees_what_the_key_may(tmp_path: Path) -> Non
 
 def test_the_page_comes_back_after_the_server_and_remembers(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    first = Server(JOBS, data).start()
-    port = first.url.rpartition(":")[2]
+    port = str(free_port())
+    first = Server(JOBS, data, "--port", port).start()
     with Client(first.url) as client:
         assert client.submit("echo", value=1).result() == 1
     with dashboard(first, quiet=("ERR_", "Failed to load")) as page:
