@@ -11,6 +11,7 @@ from tests.backends.rabbitmq import RabbitServer
 from tests.backends.redis import RedisServer
 from tests.backends.sqs import SqsServer
 from tests.conformance.postgres import Databases, databases
+from tests.servers import forget_stopped, logs
 
 pytest_plugins = ["offload.conformance.plugin"]  # which runs coroutine tests as well
 LEFT_OUT = "left out on "
@@ -44,12 +45,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(f"{LEFT_OUT}{on}: {marker.kwargs['why']}"))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    forget_stopped()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail what was skipped where nobody would read that it was."""
+    """Show what servers said when a test failed; fail what was skipped where nobody would read that it was."""
     report = yield
+    if report.failed:
+        report.sections += [(f"log of the server at {whose}", log) for whose, log in logs() if log]
     meant = hasattr(report, "wasxfail") or LEFT_OUT in str(report.longrepr)
     if report.skipped and not meant and os.environ.get("CI") == "true":
         report.outcome = "failed"

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -17,7 +19,10 @@ from tests.cutting import CuttingProxy
 READY = "offload serving at "
 WORKING = "offload working as "
 HEALTH = "health at "
-START_SECONDS = 60.0
+START_SECONDS, STOP_SECONDS = 120.0, 60.0
+LOG_SHOWN = 6_000
+"""Characters of a server's log that a failed test shows."""
+_begun: "list[Server]" = []
 
 
 class Server:
@@ -64,6 +69,7 @@ class Server:
 
     def begin(self) -> None:
         """Start it, and return at once."""
+        _begun.append(self)
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._env, start_new_session=True
@@ -81,17 +87,23 @@ class Server:
         self.url = line.removeprefix(READY).strip()
 
     def _line(self) -> str:
+        """Return what it says next; nothing when it ends, or says nothing for so long that it is ended."""
         assert self.process is not None and self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def keep_port(self) -> None:
-        """Take the same port in the next start."""
-        self._command[self._command.index("--port") + 1] = self.url.rpartition(":")[2]
+        too_slow = threading.Timer(START_SECONDS, self.process.kill)
+        too_slow.start()
+        try:
+            return self.process.stdout.readline()
+        finally:
+            too_slow.cancel()
 
     @property
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
+
+    @property
+    def is_there(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
@@ -111,13 +123,13 @@ class Server:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
-    def terminate(self, seconds: float = START_SECONDS) -> int:
+    def terminate(self, seconds: float = STOP_SECONDS) -> int:
         """Ask it to stop and return its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self._reap(seconds)
 
-    def _reap(self, seconds: float = START_SECONDS) -> int:
+    def _reap(self, seconds: float = STOP_SECONDS) -> int:
         assert self.process is not None and self.process.stdout is not None
         code = self.process.wait(seconds)
         self.process.stdout.close()
@@ -135,12 +147,24 @@ class Server:
             self.resume()
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(START_SECONDS)
+                self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+
+def forget_stopped() -> None:
+    """Begin a test: what earlier ones started is of interest only if it is there still."""
+    _begun[:] = [server for server in dict.fromkeys(_begun) if server.is_there]
+
+
+def logs() -> Iterator[tuple[str, str]]:
+    """Return the logs of the servers that were there in this test, and whose they are."""
+    for server in dict.fromkeys(_begun):
+        end = "" if server.process is None else f", ended with {server.process.poll()}"
+        yield f"{server.url}{end if not server.is_there else ''}", server.log()[-LOG_SHOWN:]
 
 
 class Pair(Server):
@@ -165,9 +189,6 @@ class Pair(Server):
         self._between = CuttingProxy(self.url, self._second.url, port=self._port).__enter__()
         self.url = self._between.url
 
-    def keep_port(self) -> None:
-        self._port = int(self.url.rpartition(":")[2])
-
     def kill(self) -> None:
         super().kill()
         self._second.kill()
@@ -181,7 +202,7 @@ class Pair(Server):
         super().resume()
         self._second.resume()
 
-    def terminate(self, seconds: float = START_SECONDS) -> int:
+    def terminate(self, seconds: float = STOP_SECONDS) -> int:
         code = max(super().terminate(seconds), self._second.terminate(seconds))
         self._part()
         return code

@@ -22,6 +22,7 @@ from offload.core.errors import (
     WrongInput,
     WrongJobDefinitionValue,
 )
+from tests.backends.free_port import free_port
 from tests.servers import Server
 
 pytestmark = pytest.mark.story
@@ -289,23 +290,21 @@ async def test_the_async_client_does_the_same(url: str, tmp_path: Path) -> None:
 
 def test_a_full_queue_is_told_when_retrying_does_not_help(tmp_path: Path) -> None:
     with Server(JOBS, tmp_path / "data", "--queue-tasks-max", "2", "--workers", "1") as server:
-        with Client(server.url, timeout_seconds=1.5) as client:
+        with Client(server.url) as client, Client(server.url, timeout_seconds=2.0) as impatient:
             held = [client.submit("steps", gate=str(tmp_path / "gate")) for _ in range(2)]
             with pytest.raises(QueueFull, match="holds 2 of at most 2 tasks") as caught:
-                client.submit("steps", gate="x")
+                impatient.submit("steps", gate="x")
             assert caught.value.limit == 2
             for task in held:
                 task.cancel()
 
 
 def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
-    server = Server(JOBS, tmp_path / "data", "--workers", "1")
-    with server:
-        url = server.url
-    port = url.rpartition(":")[2]
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
     with Client(url, timeout_seconds=0.3) as impatient, pytest.raises(ServerUnreachable, match="is `offload serve`"):
         impatient.jobs()
-    later = Server(JOBS, tmp_path / "data", "--workers", "1", "--port", port)
+    later = Server(JOBS, tmp_path / "data", "--workers", "1", "--port", str(port))
     starting = threading.Thread(target=later.start)
     with Client(url, timeout_seconds=60, retries=50) as client:
         starting.start()

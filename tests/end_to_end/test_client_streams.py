@@ -11,6 +11,7 @@ import pytest
 
 from offload.client import AsyncClient, Client, Event
 from offload.core.errors import TaskDoesNotExist, TaskFailed, TaskIsCanceled
+from tests.backends.free_port import free_port
 from tests.cutting import CuttingProxy
 from tests.servers import Server
 
@@ -115,8 +116,9 @@ async def test_many_streams_of_one_async_client_run_side_by_side(url: str) -> No
 
 def test_a_stream_goes_on_at_the_next_server_when_the_first_one_stops(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    first = Server(JOBS, tmp_path / "data", "--grace-seconds", "0").start()
-    second = Server(JOBS, tmp_path / "data", "--port", first.url.rpartition(":")[2])
+    port = ("--port", str(free_port()))
+    first = Server(JOBS, tmp_path / "data", *port, "--grace-seconds", "0").start()
+    second = Server(JOBS, tmp_path / "data", *port)
 
     def restart() -> None:
         first.terminate()

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from offload.testing import Received, Receiver
+from tests.backends.free_port import free_port
 from tests.egress.zoo import Zoo
 from tests.end_to_end import wrapped_flask
 from tests.end_to_end.talking import Answer, ask, call_wsgi, ended
@@ -89,8 +89,7 @@ def test_the_classic_service_around_a_stock_flask_application(tmp_path: Path) ->
     """204 now; the answer comes later, signed, to another stock Flask application."""
     kept = tmp_path / "kept"
     kept.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with Server(FLASK, tmp_path / "data", *FLAGS, "--slow", "/report", command="wrap") as server:
         receiver = [sys.executable, str(HERE / "flask_receiver.py"), str(kept), secret_of(server), str(port)]
         with subprocess.Popen(receiver, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as flask:
