@@ -64,6 +64,18 @@ def sleep_surely(trace: str, seconds: float) -> str:
     return "rested"
 
 
+@app.task  # type: ignore[untyped-decorator]
+def hold_once(trace: str, gate: str) -> str:
+    leave(trace)
+    return wait_at(gate)
+
+
+@app.task(acks_late=True)  # type: ignore[untyped-decorator]
+def hold_surely(trace: str, gate: str) -> str:
+    leave(trace)
+    return wait_at(gate)
+
+
 @app.task(time_limit=1)  # type: ignore[untyped-decorator]
 def endless() -> None:
     time.sleep(600)
@@ -77,6 +89,13 @@ def shrug() -> None:
 @app.task  # type: ignore[untyped-decorator]
 def large(size: int) -> str:
     return "x" * size
+
+
+def wait_at(gate: str) -> str:
+    """Go on once there is a file."""
+    while not Path(gate).exists():
+        time.sleep(0.02)
+    return "rested"
 
 
 def leave(trace: str) -> None:

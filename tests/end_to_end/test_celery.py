@@ -124,11 +124,14 @@ def test_a_canceled_task_is_revoked_in_the_broker_and_stopped_in_its_worker(on_r
     traces = [tmp_path / f"trace{n}" for n in range(5)]
     ids = [shop.submit("sleep_once", trace=str(trace), seconds=60).json()["id"] for trace in traces]
     shop.until(lambda: sum(map(shop.runs, traces)) == 2, "both places to be taken")
-    for task_id in reversed(ids):  # so that none of the others gets a place meanwhile
-        assert httpx2.post(f"{shop.server.url}/v1/tasks/{task_id}/cancel").status_code in (200, 202)
-    for task_id in ids:
-        found = shop.task(task_id, 40)
-        assert (found["status"], found["reason"]) == ("CANCELED", "canceled")
+    begun = [shop.runs(trace) == 1 for trace in traces]
+    for these in (False, True):  # those that wait first, so that none of them gets a place meanwhile
+        mine = [task_id for task_id, has_begun in zip(ids, begun, strict=True) if has_begun is these]
+        for task_id in mine:
+            assert httpx2.post(f"{shop.server.url}/v1/tasks/{task_id}/cancel").status_code in (200, 202)
+        for task_id in mine:
+            found = shop.task(task_id, 40)
+            assert (found["status"], found["reason"]) == ("CANCELED", "canceled")
     assert shop.submit("add", 40, a=1, b=1).json() == 2, "the places are free again"
     assert sum(map(shop.runs, traces)) == 2, "what had not begun never does"
 
@@ -136,11 +139,12 @@ def test_a_canceled_task_is_revoked_in_the_broker_and_stopped_in_its_worker(on_r
 @pytest.mark.deadline(240)
 def test_what_a_worker_takes_with_it_ends_with_a_reason(on_redis: Shop, tmp_path: Path) -> None:
     shop = on_redis
-    once, surely = tmp_path / "once", tmp_path / "surely"
+    once, surely, gate = tmp_path / "once", tmp_path / "surely", tmp_path / "gate"
     first = shop.begun("sleep_once", trace=str(once), seconds=600)
-    second = shop.begun("sleep_surely", trace=str(surely), seconds=3)
+    second = shop.begun("hold_surely", trace=str(surely), gate=str(gate))
     shop.until(lambda: shop.runs(once) == shop.runs(surely) == 1, "both to begin")
     shop.worker.kill()
+    gate.touch()
     shop.worker.start()
     lost = shop.task(first, 60)
     assert (lost["status"], lost["reason"], lost["error"]["type"]) == ("FAILED", "worker_lost", "CeleryTaskLost")
@@ -152,12 +156,12 @@ def test_what_a_worker_takes_with_it_ends_with_a_reason(on_redis: Shop, tmp_path
 def test_what_nobody_can_tell_the_end_of_ends_all_the_same(on_redis: Shop, tmp_path: Path) -> None:
     shop = on_redis
     assert isinstance(shop.broker, RedisServer)
-    once, surely = tmp_path / "once", tmp_path / "surely"
-    ended = shop.worker.log().count(" succeeded in ")
-    ids = [shop.begun(f"sleep_{name}", trace=str(tmp_path / name), seconds=1.5) for name in ("once", "surely")]
+    once, surely, gate = tmp_path / "once", tmp_path / "surely", tmp_path / "gate"
+    ids = [shop.begun(f"hold_{name}", trace=str(tmp_path / name), gate=str(gate)) for name in ("once", "surely")]
     shop.until(lambda: shop.runs(once) == shop.runs(surely) == 1, "both to begin")
     shop.server.pause()
-    shop.until(lambda: shop.worker.log().count(" succeeded in ") >= ended + 2, "both to end")
+    gate.touch()
+    shop.until(lambda: all(f"[{task_id}] succeeded in " in shop.worker.log() for task_id in ids), "both to end")
     shop.broker.say("FLUSHALL")  # their results go before anybody has read them, and the worker's queues as well
     shop.server.resume()
     shrugged = shop.submit("shrug").json()["id"]
@@ -212,9 +216,10 @@ def test_rabbitmq_carries_the_messages_as_well(tmp_path: Path, results: str) -> 
         it.until(lambda: it.runs(trace) == 1, "it to begin")
         httpx2.post(f"{it.server.url}/v1/tasks/{gone}/cancel")
         assert it.task(gone, 40)["status"] == "CANCELED"
-        surely = tmp_path / "surely"
-        kept = it.begun("sleep_surely", trace=str(surely), seconds=2)
+        surely, gate = tmp_path / "surely", tmp_path / "gate"
+        kept = it.begun("hold_surely", trace=str(surely), gate=str(gate))
         it.until(lambda: it.runs(surely) == 1, "it to begin")
         it.worker.kill()
+        gate.touch()
         it.worker.start()
         assert it.task(kept, 60)["status"] == "DONE", "RabbitMQ delivers it again, and we wait for that"
