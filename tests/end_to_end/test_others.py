@@ -8,6 +8,8 @@ import httpx2
 import pytest
 
 from offload.client import Client
+from tests.backends.waiting import wait_until
+from tests.end_to_end.test_brokers import broker_check
 from tests.servers import Server
 
 JOBS = Path(__file__).parent / "client_jobs.py"
@@ -66,7 +68,7 @@ def test_a_server_runs_on_adapters_of_others(tmp_path: Path, installed: dict[str
             assert client.call("add", a=1, b=1) == 2
             promises = httpx2.get(f"{server.url}/v1/promises").json()
             assert (promises["store"], promises["broker"], promises["blobs"]) == ("stall", "stall", "stall")
-            assert httpx2.get(f"{server.url}/readyz").json()["checks"]["broker"] == "ok"
+            wait_until(lambda: broker_check(server.url) == "ok", seconds=60, what="the broker to be there")
             tasks = httpx2.get(f"{server.url}/v1/tasks").json()["tasks"]
             assert len(tasks) == (1 if first else 2)
     assert (tmp_path / "their.sqlite").is_file() and (tmp_path / "data" / "theirs").is_dir()

@@ -13,6 +13,7 @@ import pytest
 from tests.backends.azure import Azure
 from tests.backends.gcs import Gcs
 from tests.backends.s3 import S3
+from tests.backends.waiting import wait_until
 from tests.end_to_end.test_big_files import PIECE, Peak, warm
 from tests.servers import Server
 
@@ -63,11 +64,7 @@ def test_what_is_kept_no_longer_is_deleted_from_the_store(tmp_path: Path) -> Non
         client.post("/v1/files?name=cat.txt", content=b"meow")
         done = client.post("/v1/jobs/copy", files={"file": b"meow"}, headers={"Prefer": "wait=60"})
         assert done.status_code in (200, 410)
-        for _ in range(600):
-            if not s3.names():
-                break
-            client.get(done.headers["location"])
-        assert s3.names() == []
+        wait_until(lambda: not s3.names(), seconds=60, what="every object to be deleted")
 
 
 def test_large_files_go_through_a_server_whose_memory_does_not_grow_with_them(tmp_path: Path) -> None:
@@ -99,10 +96,7 @@ def test_an_upload_whose_client_hangs_up_leaves_nothing(tmp_path: Path) -> None:
 
         with pytest.raises(ConnectionError):
             client.post("/v1/jobs/digest", content=breaks_off(), headers={"Content-Type": "image/png"})
-        for _ in range(600):
-            if not s3.unfinished() and not s3.names():
-                break
-        assert (s3.unfinished(), s3.names()) == ([], [])
+        wait_until(lambda: not s3.unfinished() and not s3.names(), seconds=60, what="the upload to be taken back")
 
 
 def serve(folder: Path, url: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
