@@ -153,7 +153,7 @@ def test_tasks_can_be_listed_shown_canceled_retried_and_deleted(offload: Shell) 
     gate.touch()
     assert "QUEUED" in offload.says("tasks", "retry", task_id)
     offload.until("DONE", "tasks", "show", task_id)
-    assert offload.says("tasks", "list", "--status", "done", "--job", "steps", "--ids").split() == [task_id]
+    assert offload.says("tasks", "list", "--status", "done", "--tag", "who=cli", "--ids").split() == [task_id]
     assert "DELETED" in offload.says("tasks", "delete", task_id)
     assert "there is no task" in offload.refuses(1, "tasks", "show", "8c0f4c7e-3b1d-4f6a-9e2b-5d7a1c9e0f34")
 

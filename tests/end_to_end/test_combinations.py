@@ -48,7 +48,7 @@ def test_what_there_is_not_is_refused(asked: str, reason: str) -> None:
 def test_a_wrong_wish_is_told_before_any_test_runs() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", __file__], env={**os.environ, VARIABLE: "mysql"},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 4 and "ERROR: EVERY_SERVER_ON=mysql: 'mysql' is none of" in done.stderr
 
@@ -56,5 +56,5 @@ def test_a_wrong_wish_is_told_before_any_test_runs() -> None:
 def test_a_story_of_one_store_is_left_out_on_another_and_says_why() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "tests/end_to_end/test_keys.py", "-k", "that_a_server_uses", "-rs"]
     environ = {**os.environ, VARIABLE: "postgresql", "CI": "true"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "left out on postgresql+native+local: one process owns a file" in done.stdout

@@ -127,18 +127,25 @@ def test_reload_serves_the_new_code_and_clients_just_wait(tmp_path: Path) -> Non
     with Server(jobs, tmp_path / "data", "--workers", "1", "--reload") as server:
         with Client(server.url, timeout_seconds=60) as client:
             assert client.call("answer") == 1
-            jobs.write_text(text.format(2))
+            saved(jobs, text.format(2))
             until(lambda: client.call("answer") == 2, "the new code answers")  # no call fails meanwhile
-            jobs.write_text("def broken(:\n")
+            saved(jobs, "def broken(:\n")
             until(lambda: "starts again after the next change" in server.log(), "the mistake is told")
             assert "changing.py:1: SyntaxError" in server.log()
             answers: list[int] = []
             waiting = threading.Thread(target=lambda: answers.append(client.call("answer")))
             waiting.start()
-            jobs.write_text(text.format(3))
+            saved(jobs, text.format(3))
             waiting.join(PATIENCE_SECONDS)
             assert answers == [3]
         assert server.terminate() == 0
+
+
+def saved(path: Path, text: str) -> None:
+    """Write a file as editors do: it is never there in part."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
 
 
 @pytest.mark.long
@@ -149,7 +156,7 @@ def test_reload_gives_running_tasks_to_the_new_code(tmp_path: Path) -> None:
     with Server(jobs, tmp_path / "data", "--workers", "1", "--reload") as server, Client(server.url) as client:
         task = client.submit("answer")
         until(lambda: task.status().status == "RUNNING", "it runs")
-        jobs.write_text("import offload\n@offload.job\ndef answer() -> int:\n    return 5\n")
+        saved(jobs, "import offload\n@offload.job\ndef answer() -> int:\n    return 5\n")
         assert task.result(60) == 5
 
 

@@ -41,12 +41,16 @@ def fastapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_a_slow_route_of_a_stock_flask_application_answers_at_once_and_works_later(flask: Server) -> None:
-    taken = ask(flask.url, "/report?seconds=1", headers=[("Authorization", SECRET)])
+def test_a_slow_route_of_a_stock_flask_application_answers_at_once_and_works_later(
+    flask: Server, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    taken = ask(flask.url, f"/report?gate={gate}", headers=[("Authorization", SECRET)])
     assert taken.status == 202 and taken["location"].startswith("/v1/tasks/") and taken["retry-after"]
     assert taken.json["status"] == "QUEUED" and taken.json["max_attempts"] == 3
     early = ask(flask.url, taken["location"] + "/result")
     assert early.status == 202 and early["retry-after"]
+    gate.touch()
     assert ended(flask.url, taken["location"])["status"] == "DONE"
     answer = ask(flask.url, taken["location"] + "/result")
     assert answer.status == 200 and answer["content-type"] == "application/json"

@@ -19,8 +19,9 @@ def home() -> str:
 
 @app.get("/report")
 def report() -> dict[str, object]:
-    seconds = float(request.args.get("seconds", "1"))
-    while seconds > 0:
+    """Take so many seconds, or until there is a file at `gate`."""
+    seconds, gate = float(request.args.get("seconds", "1")), request.args.get("gate")
+    while seconds > 0 if gate is None else not Path(gate).exists():
         time.sleep(min(seconds, 0.05))
         seconds -= 0.05
     return {"rows": 3, "asked_by": request.headers.get("Authorization")}

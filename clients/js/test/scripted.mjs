@@ -5,12 +5,16 @@ import { createServer } from "node:http";
 export const ID = "8c0f3e9a-0b57-4c1e-9d3f-2f6a1f0f7d11";
 export const TASK = `/v1/tasks/${ID}`;
 
-/** Serve with `answer(request, response, asked)` until the test ends; `asked` holds whole requests, `broken` counts others. */
+/**
+ * Serve with `answer(request, response, asked)` until the test ends. `asked` holds whole requests, `begun` counts all
+ * whose header came, `broken` those that ended there.
+ */
 export async function scripted(test, answer) {
   const asked = [];
-  const told = { asked, broken: 0 };
+  const told = { asked, begun: 0, broken: 0 };
   const server = createServer(async (request, response) => {
     const chunks = [];
+    told.begun++;
     try {
       for await (const chunk of request) chunks.push(chunk);
     } catch {
