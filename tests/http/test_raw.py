@@ -102,6 +102,19 @@ async def test_a_header_beyond_its_bounds_is_431_whole_or_in_pieces(tmp_path: Pa
         assert status_of(await server.talk(*endless)) == 431
 
 
+async def test_a_client_that_goes_on_sending_hears_why_it_was_refused(tmp_path: Path) -> None:
+    async with listening(tmp_path) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Big: " + b"a" * 100_000)
+        assert status_of(await reader.readuntil(b"\r\n\r\n")) == 431
+        for _ in range(20):
+            writer.write(b"a" * 8000)
+            await writer.drain()
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_a_header_that_never_ends_is_cut_off(tmp_path: Path) -> None:
     async with listening(tmp_path, config=HttpConfig(header_seconds_max=0.3)) as server:
         answer = await server.talk(b"GET /healthz HTTP/1.1\r\nHost: loc")

@@ -13,6 +13,8 @@ from offload.http.config import HttpConfig
 from offload.http.problems import PROBLEM_TYPE, PROBLEMS, problem_body
 
 BODY_LOOK_SECONDS = 10.0
+LINGER_SECONDS = 2.0
+"""How long a client that was refused may go on sending, so that it comes to read why."""
 
 
 def bounded_protocol(config: HttpConfig) -> type["BoundedProtocol"]:
@@ -37,6 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._from = ""
         self._in_header = True
         self._in_body = False
+        self._refused = False
         self._header_bytes = 0
         self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -75,13 +78,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._is_over():
             return
         if not self._in_body:
             self._in_header = True
             self._header_bytes += len(data)
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._is_over():
             self._stop_timer()
         elif self._in_header:
             # what came so far is a header without an end; httptools itself would take it for ever
@@ -122,7 +125,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _look_at_body(self) -> None:
         """Cut off a body that trickles. While reading is paused it is not the client who is slow."""
         self._timer = None
-        if not self._in_body or self.transport.is_closing():
+        if not self._in_body or self._is_over():
             return
         enough = self.bounds.body_bytes_per_second_min * BODY_LOOK_SECONDS
         if self._body_bytes < enough and not self.flow.read_paused:
@@ -134,7 +137,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(BODY_LOOK_SECONDS, self._look_at_body)
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answer and close; when another answer is under way, only close after it."""
+        """Answer and say no more; when another answer is under way, only close after it.
+
+        To close while the client still sends would reset the connection, and its end of it would drop the answer.
+        """
         self._stop_timer()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and (cycle.response_started or not self._in_body):
@@ -148,7 +154,19 @@ class BoundedProtocol(HttpToolsProtocol):
             f"content-length: {len(body)}\r\noffload-request-id: {secrets.token_hex(8)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        self._refused = True
+        if cycle is not None and not cycle.response_complete:  # it waits for a body that nobody will read
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if code == "TooManyConnections":  # these must not stay
+            self.transport.close()
+            return
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _is_over(self) -> bool:
+        return self._refused or self.transport.is_closing()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
