@@ -11,6 +11,7 @@ from offload.conformance.places import BlobPlace, Place
 from tests.backends.azure import Azure
 from tests.backends.gcs import Gcs
 from tests.backends.s3 import S3
+from tests.trees import files_below
 
 CACHE_BYTES = 256 * 1024**2
 
@@ -19,7 +20,7 @@ def local(place: Place) -> BlobPlace:
     root = place.folder / "blobs"
 
     def left() -> list[str]:
-        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+        return files_below(root)
 
     def age(prefix: str) -> None:
         for path in [root / prefix, *(root / prefix).rglob("*")]:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,7 +28,7 @@ from offload.core.files import scratch
 from offload.core.outcome import Failed, LocalFile, Outcome, Stopped, Succeeded, Unrun
 from offload.core.task import Reason, Task, TaskError, TaskEvent
 from offload.egress import Door
-from offload.engine.engine import Engine
+from offload.engine.engine import Engine, NodeClock
 from offload.engine.gate import Gate
 from offload.engine.hub import Hub
 from offload.engine.keyring import Keyring
@@ -42,6 +43,7 @@ from offload.ports import Listener, Room, TaskStore, Work, WorkerState
 from offload.ports.previews import Previews
 from offload.stores.memory import MemoryStore
 from offload.stores.memory_nodes import MemoryNodes
+from tests.trees import files_below
 
 PLACES = 8
 GATES: dict[str, threading.Event] = {}
@@ -114,11 +116,13 @@ CATALOG = Catalog.of_jobs(ping, add, greet, copy, count, fail, reject, hold, num
 
 @dataclass
 class ThreadWorkers:
-    """Runs each attempt in a thread; a cancel lets go of it."""
+    """Runs each attempt in a thread of its own kind, so that no other work waits for one; a cancel lets go of it."""
 
     catalog: Catalog
     listener: Listener | None = None
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2 * PLACES))
+    """More than places: one that was let go of may hold its thread until the test opens a gate."""
 
     async def start(self, listener: Listener) -> None:
         self.listener = listener
@@ -140,18 +144,22 @@ class ThreadWorkers:
         return [WorkerState(pid=1, lane="shared", tasks=(), busy_seconds=0.0, memory_bytes=1000, tasks_done=0)]
 
     async def stop(self, *, grace_seconds: float) -> None:
-        for gate in GATES.values():
-            gate.set()
         attempts = list(self.running.values())
         for attempt in attempts:
             attempt.cancel()
         await asyncio.gather(*attempts, return_exceptions=True)
+        ended = asyncio.get_running_loop().run_in_executor(None, self.threads.shutdown)
+        while not ended.done():  # a job that begins in this moment makes its gate only now
+            for gate in list(GATES.values()):
+                gate.set()
+            await asyncio.wait([ended], timeout=0.01)
 
     async def _attempt(self, work: Work) -> None:
         task = work.task
         log = TaskEvent(kind="log", at=task.created_at, attempt=task.attempt, data=b'"a line\\n"')
         try:
-            outcome: Outcome = await asyncio.to_thread(_call, self.catalog, work)
+            loop = asyncio.get_running_loop()
+            outcome: Outcome = await loop.run_in_executor(self.threads, _call, self.catalog, work)
         except asyncio.CancelledError as canceled:
             outcome = Stopped() if canceled.args else Unrun()
         del self.running[task.id]
@@ -212,7 +220,7 @@ class Server:
 
     def blobs(self) -> list[str]:
         """Return every file that the blob store holds."""
-        return sorted(str(path.relative_to(self.blobs_root)) for path in self.blobs_root.rglob("*") if path.is_file())
+        return files_below(self.blobs_root)
 
 
 @asynccontextmanager
@@ -227,9 +235,10 @@ async def serving(
     timing: Timing = Timing(sweep_seconds=0.05),  # noqa: B008 - it cannot change
     lending: Lending = Lending(),  # noqa: B008
     previews: Previews | None = None,
+    clock: NodeClock | None = None,
 ) -> AsyncIterator[Server]:
     """Start a server; leaving stops it."""
-    clock, memory = SteadyClock(), MemoryStore()
+    clock, memory = clock or SteadyClock(), MemoryStore()
     store: TaskStore = memory if wrap_store is None else wrap_store(memory)
     blobs = LocalBlobs(root / "blobs")
     await blobs.start()
@@ -265,8 +274,7 @@ async def serving(
     engine = Engine(parts, Gate(traffic, blobs, disk_free_min_bytes=disk_free_min_bytes), clock)
     await engine.start()
     await engine.gate.look()
-    scheduler = Scheduler(parts, engine, keyring)
-    await scheduler.start("kit.py")
+    await (scheduler := Scheduler(parts, engine, keyring)).start("kit.py")
     app = make_app(engine, config or HttpConfig(), keyring)
     transport = httpx2.ASGITransport(app=app)
     try:

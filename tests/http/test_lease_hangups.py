@@ -1,6 +1,7 @@
 """A worker that goes away while it is being lent a task: the next one gets it, and no lease has to end before."""
 
 import asyncio
+import itertools
 from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,8 @@ from offload.core.task import ALL, Status
 from tests.http.kit import Server, serving
 from tests.http.lease_kit import CATALOG, until
 
-TURNS = 16
-"""Of the loop, in which a request for a lease gets from its first step to its answer."""
+TURNS_MIN = 3
+"""Of the loop: with fewer no request for a lease gets to its answer."""
 BODY = b'{"jobs": ["sing"]}'
 
 
@@ -48,7 +49,7 @@ async def test_a_task_is_not_lent_to_a_worker_that_went_away_in_whatever_moment(
     tmp_path: Path, is_cancelled: bool
 ) -> None:
     async with serving(tmp_path, catalog=CATALOG) as server:
-        for turns in range(TURNS):
+        for turns in itertools.count():  # of the loop, until it is too late to go away: the answer was sent
             task_id = (await server.submit("sing"))["id"]
             worker = Worker(server)
             for _ in range(turns):
@@ -61,7 +62,8 @@ async def test_a_task_is_not_lent_to_a_worker_that_went_away_in_whatever_moment(
             if not worker.heard:
                 await _given_back(server, task_id)
                 await server.engine.delete(ALL, task_id)
-        assert worker.heard
+            elif turns > TURNS_MIN:
+                break
 
 
 async def _given_back(server: Server, task_id: str) -> None:
