@@ -85,5 +85,6 @@ async def test_a_consumer_that_went_mute_is_noticed_and_begun_anew(tmp_path: Pat
         await nodes.done(ids)
         assert nodes.tokens("missed") and not worker.mute
         before = nodes.tokens("taken")
-        await nodes.done(await nodes.submit())
-        assert nodes.tokens("taken") > before
+        async with asyncio.timeout(20):
+            while nodes.tokens("taken") == before:  # a sweep may be quicker than one of them
+                await nodes.done(await nodes.submit())

@@ -75,6 +75,11 @@ class Workers:
         self.runs.append(work.task.id)
         asyncio.get_running_loop().call_later(self.run_seconds, self._end, work.task)
 
+    def end(self) -> None:
+        """End all that runs, before its time."""
+        for task in list(self.running.values()):
+            self._end(task)
+
     def cancel(self, task: Task) -> None:
         raise AssertionError("nothing is canceled here")
 

@@ -86,21 +86,20 @@ async def test_an_aborted_blob_leaves_nothing(blob_place: BlobPlace, data: bytes
 async def test_a_cancelled_write_can_be_aborted(blob_place: BlobPlace, commits: bool) -> None:
     await blob_place.blobs.start()
     writer = blob_place.blobs.writer("f/1", bytes_max=100 * len(LARGE))
-    writing = asyncio.ensure_future(_write_and_commit(writer, LARGE * 8, commits))
+    writing = asyncio.ensure_future(_write_and_commit(writer, LARGE[:1000]) if commits else writer.write(LARGE * 8))
     for _ in range(3 if commits else 1):
         await asyncio.sleep(0)
     writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
+    await asyncio.wait([writing])
     await writer.abort()
-    assert await left(blob_place) == []
+    came_to_its_end = commits and not writing.cancelled()  # before it was cancelled, on a machine that stood still
+    assert writing.cancelled() or writing.exception() is None
+    assert await left(blob_place) == (["f/1"] if came_to_its_end else [])
 
 
-async def _write_and_commit(writer: BlobWriter, data: bytes, commits: bool) -> None:
-    if commits:
-        await writer.write(data[:1000])
-        await writer.commit()
+async def _write_and_commit(writer: BlobWriter, data: bytes) -> None:
     await writer.write(data)
+    await writer.commit()
 
 
 async def test_more_than_the_limit_is_refused(blob_place: BlobPlace) -> None:

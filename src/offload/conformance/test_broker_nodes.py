@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from offload.conformance.faulty_broker import Faulty
-from offload.conformance.fleet import Fleet, connected, fleet, swift
+from offload.conformance.fleet import NEVER, Fleet, connected, fleet, swift
 from offload.conformance.places import MakeBroker
 from offload.core.task import ALL, PRIORITY_MAX
 from offload.stores.memory import MemoryStore
@@ -61,7 +61,7 @@ async def test_priority_and_due_times_rule_whatever_the_broker_does(make_broker:
     async with fleet(tmp_path, MemoryStore(), faulty, places=(0, 1), timing=timing) as nodes:
         await connected(nodes)
         faulty.set(late_seconds=0.1)
-        nodes.workers[1].run_seconds = 0.5
+        nodes.workers[1].run_seconds = NEVER
         blocker = await nodes.submit()
         async with asyncio.timeout(20):
             while nodes.runs[-1:] != blocker:
@@ -70,6 +70,7 @@ async def test_priority_and_due_times_rule_whatever_the_broker_does(make_broker:
         last = await nodes.submit(2, priority=1)
         first = await nodes.submit(2, priority=PRIORITY_MAX)
         nodes.workers[1].run_seconds = 0.005
+        nodes.workers[1].end()
         await nodes.done([later, *last, *first])
         assert [task_id for task_id in nodes.runs if task_id in (*first, *last, later)] == [*first, *last, later]
 
