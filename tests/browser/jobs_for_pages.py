@@ -1,5 +1,6 @@
 """Jobs whose inputs, results and ends the dashboard has to show."""
 
+import os
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -9,6 +10,13 @@ from typing import Any, Literal
 from offload import Context, File, Reject, Retry, job
 
 
+def stay() -> None:
+    """Stay in the middle of a job for as long as the test wants to look at it."""
+    gate = os.environ.get("TEST_GATE")
+    while gate and not Path(gate).exists():
+        time.sleep(0.01)
+
+
 @job(queue="images")
 def copy(image: File, width: int = 320, mode: Literal["fast", "fine"] = "fast", *, ctx: Context) -> File:
     """Copy a picture.
@@ -16,16 +24,17 @@ def copy(image: File, width: int = 320, mode: Literal["fast", "fine"] = "fast", 
     It says how far it is."""
     for tenth in range(5):
         ctx.progress(tenth / 5, f"part {tenth}")
-        time.sleep(0.1)
+    stay()
     print("copied", image.name)
     return File(image.read_bytes(), name=image.name, type=image.type)
 
 
 @job
-def count(to: int, pause_seconds: float = 0.0, *, ctx: Context) -> Iterator[int]:
+def count(to: int, *, ctx: Context) -> Iterator[int]:
     """Count aloud."""
     for number in range(1, to + 1):
-        time.sleep(pause_seconds)
+        if number == 4:
+            stay()
         ctx.progress(number / to, f"at {number}")
         print("counted", number, flush=True)
         yield number

@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,15 @@ def drop(page: Any, name: str) -> None:
     page.locator(".drop").dispatch_event("drop", {"dataTransfer": page.evaluate_handle(made, name)})
 
 
+def gated(data: Path, gate: Path) -> Server:
+    """Return a server whose jobs stay in their middle until there is a file."""
+    return Server(JOBS, data, "--child-env", "TEST_GATE", env={"TEST_GATE": str(gate)})
+
+
 def test_a_picture_goes_up_its_job_says_how_far_it_is_and_the_result_is_shown_in_place(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     (tmp_path / "green field.png").write_bytes(png(40, 30))
-    with Server(JOBS, tmp_path / "data") as server, dashboard(server, "#/run") as page:
+    with gated(tmp_path / "data", gate) as server, dashboard(server, "#/run") as page:
         page.get_by_role("link", name="copy").click()
         drop(page, "words.txt")
         page.get_by_role("button", name="Take away words.txt").click()
@@ -50,7 +57,8 @@ def test_a_picture_goes_up_its_job_says_how_far_it_is_and_the_result_is_shown_in
         page.get_by_label("width").fill("64")
         page.get_by_label("mode").select_option(label="fine")
         page.get_by_role("button", name="Run copy").click()
-        page.get_by_text(re.compile("part [0-4]")).first.wait_for()
+        page.get_by_text("part 4").first.wait_for()
+        gate.touch()
         result = page.locator("figure.file img").last
         page.get_by_role("heading", name="Result").wait_for()
         page.wait_for_function(
@@ -75,14 +83,16 @@ def test_a_wrong_input_is_said_at_its_field_and_nothing_is_sent(tmp_path: Path) 
 
 
 def test_outputs_log_and_progress_come_while_the_task_runs(tmp_path: Path) -> None:
-    with Server(JOBS, tmp_path / "data") as server, Client(server.url) as client:
+    gate = tmp_path / "gate"
+    with gated(tmp_path / "data", gate) as server, Client(server.url) as client:
         with dashboard(server) as page:
-            task = client.submit("count", to=40, pause_seconds=0.1)
+            task = client.submit("count", to=40)
             page.goto(f"{server.url}/#/tasks/{task.id}")
             page.get_by_text("counted 3").wait_for()
             assert page.get_by_role("heading", name="Result").count() == 0
             page.get_by_role("heading", name="Outputs so far").wait_for()
             assert page.locator("ol.outputs li").count() >= 1
+            gate.touch()
             page.get_by_role("heading", name="Result").wait_for()
             assert page.locator("ol.outputs").count() == 0, "the result says it all"
             assert "counted 40" in page.locator("pre.log").inner_text()
@@ -134,6 +144,8 @@ def test_many_are_retried_at_once_after_a_word_that_says_how_many(tmp_path: Path
             page.get_by_role("button", name=re.compile("Retry [67]$")).click()
             page.get_by_text(re.compile("Retry: [67] done")).wait_for()
             page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 7")
+        for task in failed:
+            task.wait()
         assert min(client.get(task.id).attempt for task in failed) == 2
         assert client.get(fine.id).attempt == 1
 
@@ -363,9 +375,9 @@ def test_pages_of_pdf_files_are_shown_as_pictures_and_of_bad_ones_why_not(tmp_pa
 
 
 def test_callbacks_are_followed_live_on_their_own_page_and_on_their_task_s(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
+    gate, is_well = tmp_path / "gate", threading.Event()
     with (
-        Receiver(answer=lambda came: 200 if len(receiver.received) > 1 else 500) as receiver,
+        Receiver(answer=lambda came: 200 if is_well.is_set() else 500) as receiver,
         Server(JOBS, tmp_path / "data", "--egress-allow", "127.0.0.0/8") as server,
         Client(server.url) as client,
     ):
@@ -386,6 +398,7 @@ def test_callbacks_are_followed_live_on_their_own_page_and_on_their_task_s(tmp_p
             log.get_by_role("row").filter(has_text=receiver.url.split("/")[2]).get_by_text("500").wait_for()
             log.goto(f"{server.url}/#/callbacks")
             log.get_by_text("PENDING").last.wait_for()
+            is_well.set()
             page.get_by_role("button", name="Send task.done again").click()
             for each in (page, log):
                 each.locator("tr", has_text="task.done").get_by_text("DELIVERED").wait_for()
