@@ -1,7 +1,6 @@
 """What servers on PostgreSQL owe to their clients while the database is killed, gone and back."""
 
 import asyncio
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from tests.backends.cut_wire import CutWire
 from tests.backends.postgres import Postgres
+from tests.backends.waiting import Watch, watch
 from tests.servers import Server
 
 JOBS = Path(__file__).parent / "jobs_for_servers.py"
@@ -49,21 +49,21 @@ async def until_started(trace: Path, ids: list[str]) -> None:
 class Flood:
     """Clients that submit without pause, and remember what was promised and how long a refusal took."""
 
-    def __init__(self, http: httpx2.AsyncClient, trace: Path) -> None:
-        self._http, self._trace = http, trace
+    def __init__(self, http: httpx2.AsyncClient, trace: Path, clock: Watch) -> None:
+        self._http, self._trace, self._clock = http, trace, clock
         self.accepted: list[str] = []
         self.refused_after: list[float] = []
         self.stopping = False
 
     async def client(self) -> None:
         while not self.stopping:
-            begun = time.monotonic()
+            begun = self._clock.now()
             answer = await submit(self._http, "quick", trace=str(self._trace), n=1)
             if answer.status_code == 202:
                 self.accepted.append(answer.json()["id"])
                 continue
             assert answer.status_code == 503 and "Retry-After" in answer.headers, answer.text
-            self.refused_after.append(time.monotonic() - begun)
+            self.refused_after.append(self._clock.now() - begun)
             await asyncio.sleep(0.05)
 
 
@@ -74,10 +74,10 @@ async def test_while_the_database_is_gone_submits_are_refused_and_running_work_g
         Postgres() as database,
         Server(JOBS, tmp_path / "data", "--store", database.url(), "--workers", "4", *FAST) as s,
     ):
-        async with httpx2.AsyncClient(base_url=s.url, timeout=60) as http:
+        async with httpx2.AsyncClient(base_url=s.url, timeout=60) as http, watch() as clock:
             naps = [(await submit(http, "nap", trace=str(trace), seconds=n)).json()["id"] for n in (2.0, 6.0)]
             await until_started(trace, naps)
-            flood = Flood(http, trace)
+            flood = Flood(http, trace, clock)
             clients = [asyncio.create_task(flood.client()) for _ in range(6)]
             async with asyncio.timeout(60):
                 while len(flood.accepted) < 30:

@@ -143,8 +143,16 @@ async def test_a_stopping_server_answers_its_long_polls_at_once(tmp_path: Path) 
         async with httpx2.AsyncClient(base_url=server.url, timeout=60) as http:
             task_id = (await http.post("/v1/jobs/nap", json={"trace": str(trace), "seconds": 600})).json()["id"]
             await started(trace, 1)
-            polling = asyncio.create_task(http.get(f"/v1/tasks/{task_id}", headers={"Prefer": "wait=50"}))
-            await asyncio.sleep(0.3)  # let the request arrive; one that did not would be refused, and that is well too
+            sent = asyncio.Event()
+
+            async def hear(event: str, about: object) -> None:
+                if event.endswith("send_request_body.complete"):
+                    sent.set()
+
+            prefer, more = {"Prefer": "wait=50"}, {"trace": hear}
+            polling = asyncio.create_task(http.get(f"/v1/tasks/{task_id}", headers=prefer, extensions=more))
+            await sent.wait()
+            await http.get("/healthz")  # what was sent before it has been read as well
             exited = asyncio.create_task(asyncio.to_thread(server.terminate))
             answer = await polling
             assert answer.status_code == 200
