@@ -98,7 +98,9 @@ async def test_a_finished_result_waits_until_it_can_be_stored(tmp_path: Path) ->
         away.blobs.away = False
         done = await status_is(it, task_id, Status.DONE)
         assert done.attempt == 1 and done.result_file is not None and done.result_file.size == 4
-        assert away.blobs.released == [(f"t/{task_id}", False)]
+        blobs = away.blobs
+        await until(lambda: bool(blobs.released))
+        assert blobs.released == [(f"t/{task_id}", False)]
 
 
 async def test_a_task_whose_input_is_away_waits_for_it_and_burns_no_attempt(tmp_path: Path) -> None:

@@ -73,10 +73,12 @@ async def test_tokens_are_taken_again_after_a_broker_could_not_be_begun_anew(
     broker = Odd()
     broker.fails_to["restart"] = failure
     lot = ("default", "noop")
-    async with kit(tmp_path, CATALOG, broker=broker, places=2) as it:
+    timing = Timing(sweep_seconds=600.0, heartbeat_seconds=0.02)
+    async with kit(tmp_path, CATALOG, broker=broker, timing=timing, places=2) as it:
         await until(lambda: broker.takes.get(lot) == 1)
         task_id = await submit(it)
-        it.clock.at += QUIET_SECONDS + 1.0  # it is found by looking, and no token came
+        it.clock.at += QUIET_SECONDS + 1.0
+        it.engine._dispatcher.look_everywhere()  # so it is found by looking, and no token came
         await status_is(it, task_id, Status.RUNNING)
         await until(lambda: it.engine.stats.tokens["restarts"] == 1)
         await until(lambda: broker.takes[lot] == 2)

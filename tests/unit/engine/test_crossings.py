@@ -175,8 +175,8 @@ async def test_nothing_that_a_store_says_keeps_a_node_from_claiming_renewing_and
         await until(lambda: "renew" not in wrapped.made.left)
         await until_async(lambda: _is_renewed(it, A))
         it.succeed(A)
-        await until_async(lambda: _is(it, A, Status.DONE))
-        assert not wrapped.made.left and it.engine.stats.finished.total() == 1
+        await until(lambda: it.engine.stats.finished.total() == 1)
+        assert (await it.get(A)).status is Status.DONE and not wrapped.made.left
 
 
 async def _is_renewed(it: Kit, task_id: str) -> bool:

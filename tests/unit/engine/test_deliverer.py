@@ -167,6 +167,7 @@ async def test_what_comes_due_while_the_store_is_asked_is_not_missed(tmp_path: P
         await found.end("t-1")
         (waiting,) = await found.settled(1)
         clock = found.kit.clock
+        clock.at = waiting.due_at - 0.1
 
         def passes() -> None:
             clock.at = max(clock.at, waiting.due_at)
