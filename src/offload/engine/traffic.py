@@ -28,6 +28,8 @@ class _Queue:
     unseen: int = 0
     """Tasks let in since the last count: other nodes do not know of them, nor this one of theirs."""
     queued: int = 0
+    """What waits; below zero while a claim was told before what put its task into the queue: a store may do both in one
+    turn, and answers in any order."""
     ready: int = 0
     running: int = 0
     moves: int = 0
@@ -136,19 +138,19 @@ class Traffic:
         entry.tasks = max(0, entry.tasks - 1)
         entry.bytes = max(0, entry.bytes - task.input_bytes)
         if task.status is Status.QUEUED:
-            entry.queued = max(0, entry.queued - 1)
+            entry.queued -= 1
         else:
-            entry.running = max(0, entry.running - 1)
+            entry.running -= 1
             entry.completions.add(self._clock.monotonic())
 
     def claimed(self, task: Task) -> None:
         entry = self._moved(task.queue)
-        entry.queued, entry.running = max(0, entry.queued - 1), entry.running + 1
+        entry.queued, entry.running = entry.queued - 1, entry.running + 1
 
     def returned(self, task: Task) -> None:
         """A task went back from RUNNING to its queue."""
         entry = self._moved(task.queue)
-        entry.queued, entry.running = entry.queued + 1, max(0, entry.running - 1)
+        entry.queued, entry.running = entry.queued + 1, entry.running - 1
 
     def ran(self, job: str, seconds: Seconds) -> None:
         mean = self._run_seconds.get(job)
@@ -188,10 +190,10 @@ class Traffic:
     def depth(self, queue: str) -> Depth:
         """Return what waits and runs, as this node knows it."""
         entry = self._entry(queue)
-        return Depth(queue=queue, job="", queued=entry.queued, running=entry.running)
+        return Depth(queue=queue, job="", queued=max(0, entry.queued), running=max(0, entry.running))
 
     def waiting(self, queue: str) -> int:
-        return self._entry(queue).queued
+        return self.depth(queue).queued
 
     def moves(self) -> dict[str, int]:
         """Return how often each queue moved: for `sync`, and to be asked for before the store is asked to count."""
@@ -225,7 +227,7 @@ class Traffic:
             entry.queued, entry.running = total.queued, total.running
 
     def view(self, queue: str, *, paused: bool, jobs: tuple[str, ...]) -> QueueView:
-        entry, at = self._queues[queue], self._clock.monotonic()
+        entry, held, at = self._queues[queue], self.depth(queue), self._clock.monotonic()
         load = self._load(entry)
         full = entry.tasks >= entry.capacity.tasks_max or entry.bytes >= entry.capacity.bytes_max
         drain = load.drain_per_second
@@ -233,9 +235,9 @@ class Traffic:
         return QueueView(
             name=queue,
             tasks=entry.tasks,
-            queued=entry.queued,
+            queued=held.queued,
             ready=entry.ready,
-            running=entry.running,
+            running=held.running,
             bytes=entry.bytes,
             tasks_max=entry.capacity.tasks_max,
             bytes_max=entry.capacity.bytes_max,

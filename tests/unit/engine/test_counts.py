@@ -17,6 +17,7 @@ from offload.engine.lessor import Wish
 from offload.engine.parts import Fetching, Timing, count_queues
 from offload.ports import Added, Ask, Depth, NewTask, Note, TaskStore
 from offload.stores.memory import MemoryStore
+from offload.stores.sqlite.store import SqliteStore
 from tests.egress.test_downloads import gives
 from tests.egress.zoo import Zoo, says
 from tests.unit.engine.kit import Kit, Wrapped, kit
@@ -80,6 +81,7 @@ async def counted(root: Path, *, places: int = 1, sweep_seconds: Seconds = 600.0
 
         wrapped.made.count = count
         yield it
+        await until(lambda: not traffic._writes)  # what is written is told
         wrapped.made.count = None
         held = await it.store.depths()
         for queue in CATALOG.queues:
@@ -88,6 +90,22 @@ async def counted(root: Path, *, places: int = 1, sweep_seconds: Seconds = 600.0
             queued, running = sum(depth.queued for depth in there), sum(depth.running for depth in there)
             assert (view.queued, view.running, view.tasks) == (queued, running, queued + running), queue
             assert view.bytes == sum(depth.bytes for depth in there), queue
+
+
+async def test_what_begins_in_the_turn_in_which_it_comes_is_counted_once(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "store.sqlite")
+    try:
+        async with kit(tmp_path, CATALOG, wrap_store=lambda _: store, timing=Timing(sweep_seconds=600.0)) as it:
+            for turn in range(5):
+                it.engine._dispatcher.look_everywhere()  # this claim is asked for first, and told first
+                task_id = await asyncio.create_task(submit(it))
+                await until(lambda task_id=task_id: task_id in it.workers.running)  # type: ignore[misc]
+                held = it.engine.parts.traffic.depth("default")
+                assert (held.queued, held.running) == (0, 1), f"in turn {turn}"
+                it.succeed(task_id)
+                await until(lambda turn=turn: it.engine.stats.finished.total() == turn + 1)  # type: ignore[misc]
+    finally:
+        await store.close()
 
 
 class SlowToCount:
