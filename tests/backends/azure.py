@@ -59,7 +59,7 @@ class Azure:
         environ = {**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environ, start_new_session=True)
-        wait_until(self._is_ready, seconds=START_SECONDS, what=f"Azurite to start, see {self.folder}")
+        wait_until(self._is_ready, seconds=START_SECONDS, what="Azurite to start", log=self.folder / "log")
         self.make_bucket()
         return self
 

@@ -50,7 +50,7 @@ class PgBouncer:
         with (self._folder / "log").open("wb") as log:
             command = [program, "-q", str(self._folder / "settings")]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **as_other())
-        wait_until(self._answers, seconds=START_SECONDS, what="PgBouncer to take connections")
+        wait_until(self._answers, seconds=START_SECONDS, what="PgBouncer to take connections", log=self._folder / "log")
         return self
 
     def __exit__(

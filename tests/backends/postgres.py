@@ -61,7 +61,7 @@ class Postgres:
                  *(f"--{name}={value}" for name, value in self._settings.items())],
                 stdout=log, stderr=log, start_new_session=True, cwd="/", **as_other(),
             )  # fmt: skip
-        wait_until(self._answers, seconds=START_SECONDS, what="PostgreSQL to take connections")
+        wait_until(self._answers, seconds=START_SECONDS, what="PostgreSQL to take connections", log=self._home / "log")
         return self
 
     def kill(self) -> None:

@@ -45,7 +45,7 @@ class RabbitServer:
             self.process = subprocess.Popen(
                 [program], env=self._environ(), stdout=out, stderr=out, start_new_session=True, cwd=self._folder
             )
-        wait_until(self._answers, seconds=START_SECONDS, what="RabbitMQ to answer")
+        wait_until(self._answers, seconds=START_SECONDS, what="RabbitMQ to answer", log=self._folder / "out")
         return self
 
     def kill(self) -> None:

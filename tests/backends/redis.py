@@ -40,7 +40,7 @@ class RedisServer:
         command += ["--dir", str(self._folder), *(["--requirepass", self._password] if self._password else [])]
         with (self._folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(self._answers, seconds=START_SECONDS, what="redis-server to answer")
+        wait_until(self._answers, seconds=START_SECONDS, what="redis-server to answer", log=self._folder / "log")
         return self
 
     def kill(self) -> None:

@@ -74,7 +74,7 @@ class S3:
             self.process = subprocess.Popen(
                 self.command(), stdout=log, stderr=log, env=self.server_environ(), start_new_session=True
             )
-        wait_until(self.is_ready, seconds=START_SECONDS, what="the S3 server to start")
+        wait_until(self.is_ready, seconds=START_SECONDS, what="the S3 server to start", log=self.folder / "log")
         return self
 
     def kill(self) -> None:
@@ -93,7 +93,7 @@ class S3:
                 return False
             return True
 
-        wait_until(made, seconds=START_SECONDS, what="the bucket")
+        wait_until(made, seconds=START_SECONDS, what="the bucket", log=self.folder / "log")
 
     def store(self, bucket: str = BUCKET, prefix: str | None = None) -> S3Store:
         """Return a client of the library's own: what a test sees with it is not what our adapter says."""

@@ -44,7 +44,7 @@ class SqsServer:
                 [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
                 stdout=log, stderr=log,
             )  # fmt: skip
-        wait_until(self._answers, seconds=START_SECONDS, what="moto to answer")
+        wait_until(self._answers, seconds=START_SECONDS, what="moto to answer", log=self._folder / "log")
         return self
 
     def kill(self) -> None:

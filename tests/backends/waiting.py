@@ -5,16 +5,21 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 _NEVER = threading.Event()
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Return when `condition` holds; fail when it does not within the time."""
+def wait_until(condition: Callable[[], bool], *, seconds: float, what: str, log: Path | None = None) -> None:
+    """Return when `condition` holds; fail when it does not within the time, with the end of what the server said."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}{_end_of(log)}"
         _NEVER.wait(0.02)
+
+
+def _end_of(log: Path | None) -> str:
+    return "" if log is None or not log.exists() else f"; it said:\n{log.read_text(errors='replace')[-3000:]}"
 
 
 class Watch:

@@ -117,7 +117,7 @@ class Bench:
         """Wait for a condition that something heard, or a moment, may have made true."""
         deadline = time.monotonic() + seconds
         while not is_so():
-            assert time.monotonic() < deadline, "it never came true"
+            assert time.monotonic() < deadline, f"not so within {seconds:g} s; the workers: {self.pool.workers()}"
             self.ear.news.clear()
             try:
                 async with asyncio.timeout(0.02):

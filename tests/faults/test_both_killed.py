@@ -60,7 +60,7 @@ class Load:
         self._stopping = True
 
 
-@pytest.mark.deadline(90 + 60 * ROUNDS)
+@pytest.mark.deadline(240 + 60 * ROUNDS)
 @pytest.mark.parametrize("name", backends() if ROUNDS else ["redis"])
 async def test_killed_and_started_again_under_load_they_lose_nothing_and_end_nothing_twice(
     name: str, tmp_path: Path

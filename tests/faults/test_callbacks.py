@@ -146,7 +146,7 @@ async def test_a_thousand_dead_endpoints_do_not_delay_a_good_one(tmp_path: Path)
 
 @pytest.mark.long
 @pytest.mark.story
-@pytest.mark.deadline(200)
+@pytest.mark.deadline(400)
 async def test_a_server_killed_at_any_moment_tells_every_end_with_the_same_id(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")

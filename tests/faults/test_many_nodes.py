@@ -62,7 +62,7 @@ async def stale_results(node: Server) -> int:
 @pytest.mark.long
 @pytest.mark.story
 @pytest.mark.only_on("postgresql", why="several nodes share a database")
-@pytest.mark.deadline(60 + 60 * ROUNDS)
+@pytest.mark.deadline(240 + 60 * ROUNDS)
 async def test_all_nodes_restarted_one_by_one_under_load_fail_no_request_and_burn_no_attempt(
     nodes: Fleet, tmp_path: Path
 ) -> None:
@@ -131,7 +131,7 @@ async def test_a_node_that_stood_still_for_three_leases_changes_nothing_when_it_
 
 @pytest.mark.story
 @pytest.mark.only_on("postgresql", why="several nodes share a database")
-@pytest.mark.deadline(60 + 20 * ROUNDS)
+@pytest.mark.deadline(120 + 20 * ROUNDS)
 async def test_the_tasks_of_a_killed_node_are_back_when_its_leases_and_a_sweep_have_passed(
     nodes: Fleet, tmp_path: Path
 ) -> None:
@@ -154,7 +154,7 @@ async def test_the_tasks_of_a_killed_node_are_back_when_its_leases_and_a_sweep_h
 
 
 @pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed; tests/install_tools.sh installs it")
-@pytest.mark.deadline(90)
+@pytest.mark.deadline(240)
 async def test_nodes_whose_clocks_are_an_hour_apart_agree_on_leases_and_due_times(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     with fleet(JOBS, tmp_path, serving=1, working=0) as it:

@@ -61,7 +61,14 @@ def size_of(png: bytes) -> tuple[int, int]:
 
 def drawing(pid: int | None = None) -> list[psutil.Process]:
     """Return the processes that draw now for this one, or for another."""
-    return [child for child in psutil.Process(pid).children() if "draw.py" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process(pid).children() if _draws(child)]
+
+
+def _draws(child: psutil.Process) -> bool:
+    try:
+        return "draw.py" in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:  # it has ended meanwhile, as any child may
+        return False
 
 
 async def test_a_page_becomes_a_picture_that_fits_a_screen() -> None:
