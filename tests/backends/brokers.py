@@ -48,20 +48,30 @@ async def open_broker(url: str, *, prefix: str, node: str) -> AsyncIterator[Brok
         await broker.stop()
 
 
-def make_broker(url: str, *, prefix: str, node: str) -> Broker:
-    """Return one node's end, not yet started."""
+def make_broker(url: str, *, prefix: str, node: str, patient: bool = False) -> Broker:
+    """Return one node's end, not yet started.
+
+    A `patient` one is for tests in which nothing is wrong but the machine may stand still for seconds: it takes no
+    token from a node that is only slow, and waits for a server that is.
+    """
+    answer_seconds = 10.0 if patient else 2.0
     address = address_of(f"{url}{'&' if '?' in url else '?'}prefix={prefix}")
     if address.scheme == "redis":
         from offload.brokers.redis import RedisBroker, Waits
 
-        waits = Waits(take_seconds=0.5, abandoned_seconds=0.5, look_seconds=0.1, answer_seconds=2.0)
+        abandoned_seconds = 10.0 if patient else 0.5
+        waits = Waits(
+            take_seconds=0.5, abandoned_seconds=abandoned_seconds, look_seconds=0.1, answer_seconds=answer_seconds
+        )
         return RedisBroker(address, node=node, waits=waits)
     if address.scheme == "amqp":
         from offload.brokers import rabbitmq
 
-        return rabbitmq.RabbitBroker(address, node=node, waits=rabbitmq.Waits(take_seconds=0.5, answer_seconds=2.0))
+        calm = rabbitmq.Waits(take_seconds=0.5, answer_seconds=answer_seconds)
+        return rabbitmq.RabbitBroker(address, node=node, waits=calm)
     if address.scheme == "sqs":
         from offload.brokers import sqs
 
-        return sqs.SqsBroker(address, node=node, waits=sqs.Waits(take_seconds=1, held_seconds=2, answer_seconds=2.0))
+        held = sqs.Waits(take_seconds=1, held_seconds=8 if patient else 2, answer_seconds=answer_seconds)
+        return sqs.SqsBroker(address, node=node, waits=held)
     raise AssertionError(f"no broker speaks {address.scheme}")

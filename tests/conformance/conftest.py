@@ -43,7 +43,7 @@ def broker_factory(request: pytest.FixtureRequest) -> BrokerFactory:
     backend: Backend = request.getfixturevalue(f"{request.param}_server")
 
     def made(place: Place, node: str) -> Broker:
-        return make_broker(backend.url, prefix=place.name, node=node)
+        return make_broker(backend.url, prefix=place.name, node=node, patient=True)
 
     return made
 
