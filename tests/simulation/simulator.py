@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -325,9 +325,13 @@ async def _check(it: Simulation, history: History) -> None:
 
 async def _counts_nothing(node: Kit) -> None:
     """Wait for the word of the last end: it is in the store already, and the node may not have been answered yet."""
-    async with asyncio.timeout(5):
-        while any(queue.tasks or queue.bytes for queue in await node.engine.queues()):
-            await asyncio.sleep(0.001)
+    queues = await node.engine.queues()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(30):
+            while any(queue.tasks or queue.bytes for queue in queues):
+                await asyncio.sleep(0.001)
+                queues = await node.engine.queues()
+    assert not any(queue.tasks or queue.bytes for queue in queues), queues
 
 
 def _check_path(told: list[str]) -> None:
