@@ -239,7 +239,9 @@ async def test_there_are_only_so_many_connections(tmp_path: Path) -> None:
         for reader, writer in held:
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert status_of(await reader.readuntil(b"}")) == 200
-        answer = await server.talk()
+        reader, writer = await connected_with(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
         assert (status_of(answer), code_of(answer)) == (503, "TooManyConnections")
         for _, writer in held:
             writer.close()

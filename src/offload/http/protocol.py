@@ -15,6 +15,8 @@ from offload.http.problems import PROBLEM_TYPE, PROBLEMS, problem_body
 BODY_LOOK_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 """How long a client that was refused may go on sending, so that it comes to read why."""
+EXCESS_MAX = 100
+"""So many connections beyond those that may be are told so; still more are only closed."""
 
 
 def bounded_protocol(config: HttpConfig) -> type["BoundedProtocol"]:
@@ -158,12 +160,19 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:  # it waits for a body that nobody will read
             cycle.disconnected = True
             cycle.message_event.set()
-        if code == "TooManyConnections":  # these must not stay
+        if self._excess() > EXCESS_MAX:
             self.transport.close()
             return
         self.flow.resume_reading()
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _excess(self) -> int:
+        """Tell how many connections there are beyond those that may be, of all or of this address."""
+        of_address = self.connected[self._from] if self._from else 0
+        return max(
+            len(self.connections) - self.bounds.connections_max, of_address - self.bounds.connections_per_address_max
+        )
 
     def _is_over(self) -> bool:
         return self._refused or self.transport.is_closing()
