@@ -18,6 +18,7 @@ from offload.ports import Added, Ask, BlobWriter, NewTask
 from offload.ports.broker import Token
 from offload.stores.memory import MemoryStore
 from offload.stores.memory_nodes import MemoryNodes
+from tests.trees import files_below
 
 SAME = Place(folder=Path("."), name="same")
 BUSES: dict[str, MemoryBus] = {}
@@ -172,7 +173,7 @@ def looked_at(place: Place) -> BlobPlace:
     root = place.folder / "blobs"
     return BlobPlace(
         blobs=LocalBlobs(root),
-        left=lambda: sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()),
+        left=lambda: files_below(root),
         sweeps_at_start=True,
     )
 

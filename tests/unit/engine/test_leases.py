@@ -18,6 +18,7 @@ from offload.engine.lessor import Wish
 from offload.engine.writing import whole
 from offload.ports import Renewal
 from offload.stores.memory import MemoryStore
+from tests.trees import files_below
 from tests.unit.engine.kit import Kit, kit
 from tests.unit.engine.waiting import until
 
@@ -84,7 +85,7 @@ class Lent:
         return b"".join([piece async for piece in self.it.engine.blobs.read(task.result_file.blob)])
 
     def files(self, root: Path) -> int:
-        return len([path for path in (root / "blobs" / "t").rglob("*") if path.is_file()])
+        return len(files_below(root / "blobs" / "t"))
 
 
 @asynccontextmanager
