@@ -18,7 +18,6 @@ from offload.ports import Added, Ask, BlobWriter, NewTask
 from offload.ports.broker import Token
 from offload.stores.memory import MemoryStore
 from offload.stores.memory_nodes import MemoryNodes
-from tests.trees import files_below
 
 SAME = Place(folder=Path("."), name="same")
 BUSES: dict[str, MemoryBus] = {}
@@ -173,7 +172,7 @@ def looked_at(place: Place) -> BlobPlace:
     root = place.folder / "blobs"
     return BlobPlace(
         blobs=LocalBlobs(root),
-        left=lambda: files_below(root),
+        left=lambda: sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()),
         sweeps_at_start=True,
     )
 
